@@ -1,0 +1,100 @@
+"""The vocabulary of fsb: every other module is written in these words.
+
+=========  ==============================================================================
+word       meaning
+=========  ==============================================================================
+site       one stochastic layer: a name, a distribution, its parameters and its value
+eta        parameters of a site's distribution (logits for discrete ones), [B, D...]
+z          value of a site, [B, D...]
+losses     one loss per example, [B], in nats where it is a likelihood
+g          cotangent of a sample, or the estimate attached to ``eta``, shaped like ``eta``
+control    parameters that only lower the variance (baselines, temperatures, surrogates)
+state      running statistics of an estimator, not differentiated
+=========  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+Eta = Any  # an array [B, D...] or a tuple of them, as the distribution asks
+
+
+class FsbError(ValueError):
+    """A mistake the user can mend. Its message is one line: what was wrong, what is allowed."""
+
+
+class Distribution(Protocol):
+    """What a family must offer to stand at a site. All methods work elementwise over units.
+
+    ``sample(key, eta)`` draws z; ``mean(eta)`` is E[z]; ``log_prob(eta, z)`` and ``entropy(eta)``
+    are in nats, one value per unit ([B, D...], without the event axis if there is one).
+    ``support(eta)`` lists the values one unit can take (stacked in front), or raises ``FsbError``
+    where there are infinitely many.
+    """
+
+    reparameterized: bool
+
+    def sample(self, key: Array, eta: Eta) -> Array: ...
+    def mean(self, eta: Eta) -> Array: ...
+    def log_prob(self, eta: Eta, z: Array) -> Array: ...
+    def entropy(self, eta: Eta) -> Array: ...
+
+
+Sample = Callable[[str, Distribution, Eta], Array]
+"""``sample(name, dist, eta) -> z``: what a model is given to draw with."""
+
+Loss = Callable[[PyTree, Sample], Array]
+"""``loss(params, sample) -> losses [B]``: a stochastic model, one loss per example."""
+
+Run = Callable[..., Any]
+"""``run(sampler) -> (losses [B], sites)``: a loss with everything but the sampler applied."""
+
+
+class Aux(NamedTuple):
+    """What an estimator returns beside the losses.
+
+    objective: scalar minimised by the control parameters alone (zero if there are none).
+    state: the estimator's next state.
+    metrics: scalars worth a line in the log.
+    """
+
+    objective: Array | float
+    state: PyTree
+    metrics: dict[str, Array]
+
+
+class Estimator(NamedTuple):
+    """A gradient estimator: a pair of pure functions.
+
+    ``init(key, sites) -> (control, state)``;
+    ``surrogate(run, control, state, key) -> (losses [B], Aux)``, where the losses have the value
+    of the plain run and their ordinary ``jax.grad`` is the estimate.
+    """
+
+    init: Callable[[Array, tuple], tuple[PyTree, PyTree]]
+    surrogate: Callable[[Run, PyTree, PyTree, Array], tuple[Array, Aux]]
+
+
+class Evidence(NamedTuple):
+    """Log-densities of a latent-variable model at one sample, per example, in nats.
+
+    Layers run from the one nearest the data to the top; every entry is [B].
+
+    likelihood: log p(x | z_1).
+    prior: log p(z_l | z_{l+1}) for l < L, and log p(z_L).
+    entropy: analytic H[q(z_l | z_{l-1})].
+    posterior: log q(z_l | z_{l-1}) at the sample.
+    mean: E[x | z_1], shaped like x: the reconstruction.
+    """
+
+    likelihood: Array
+    prior: tuple[Array, ...]
+    entropy: tuple[Array, ...]
+    posterior: tuple[Array, ...]
+    mean: Array
