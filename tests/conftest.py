@@ -1,0 +1,20 @@
+"""Strict numerics for every test, and eight simulated devices."""
+
+import os
+import tempfile
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["NPROC"] = "16"  # in-process collectives need two threads a device
+os.environ["WANDB_MODE"] = "offline"
+os.environ["FSB_CACHE"] = tempfile.mkdtemp(prefix="fsb-test-")  # nothing a user prepared is touched
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
