@@ -34,16 +34,19 @@ class Distribution(Protocol):
 
     ``sample(key, eta)`` draws z; ``mean(eta)`` is E[z]; ``log_prob(eta, z)`` and ``entropy(eta)``
     are in nats, one value per unit ([B, D...], without the event axis if there is one).
-    ``support(eta)`` lists the values one unit can take (stacked in front), or raises ``FsbError``
-    where there are infinitely many.
+    ``support(eta)`` lists the values one unit can take, or raises ``FsbError`` where there are
+    infinitely many. ``reparameterized`` says that ``sample`` is differentiable in eta and that its
+    derivative is that of the draw.
     """
 
-    reparameterized: bool
+    @property
+    def reparameterized(self) -> bool: ...
 
     def sample(self, key: Array, eta: Eta) -> Array: ...
     def mean(self, eta: Eta) -> Array: ...
     def log_prob(self, eta: Eta, z: Array) -> Array: ...
     def entropy(self, eta: Eta) -> Array: ...
+    def support(self, eta: Eta) -> Array: ...
 
 
 Sample = Callable[[str, Distribution, Eta], Array]

@@ -1,0 +1,6 @@
+"""Families that can stand at a site: one small frozen dataclass each."""
+
+from fsb.distributions.bernoulli import Bernoulli
+from fsb.distributions.normal import Normal
+
+__all__ = ["Bernoulli", "Normal"]

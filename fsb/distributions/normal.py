@@ -1,0 +1,45 @@
+"""Gaussian units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from fsb.distributions.bernoulli import noise_dtype
+from fsb.types import Array, FsbError
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Independent Gaussian units with eta = (loc, scale), both [B, D...], scale > 0.
+
+    >>> import jax, jax.numpy as jnp
+    >>> eta = (jnp.zeros((1, 2)), jnp.ones((1, 2)))
+    >>> [round(v, 4) for v in Normal().entropy(eta)[0].tolist()]
+    [1.4189, 1.4189]
+    """
+
+    reparameterized: ClassVar[bool] = True
+
+    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        loc, scale = eta
+        noise = jax.random.normal(key, loc.shape, noise_dtype(loc))
+        return loc + scale * noise.astype(loc.dtype)
+
+    def mean(self, eta: tuple[Array, Array]) -> Array:
+        return eta[0]
+
+    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+        loc, scale = eta
+        standard = (z - loc) / scale
+        return -0.5 * (standard * standard + math.log(2 * math.pi)) - jnp.log(scale)
+
+    def entropy(self, eta: tuple[Array, Array]) -> Array:
+        return 0.5 * (1 + math.log(2 * math.pi)) + jnp.log(eta[1])
+
+    def support(self, eta: tuple[Array, Array]) -> Array:
+        raise FsbError("Normal has infinitely many values and cannot be enumerated")

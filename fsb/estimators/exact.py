@@ -1,0 +1,85 @@
+"""Exact expectation by enumeration: the oracle that every other estimator is held against."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsb.sites import Site, ancestral, replay
+from fsb.types import Array, Aux, Estimator, FsbError
+
+
+def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
+    r"""The expectation itself, by enumeration of all sites of all layers.
+
+    .. math:: \mathbb E[f] = \sum_{z_1 \ldots z_L}
+        \prod_l p(z_l \mid \eta_l(z_{<l})) \, f(z_1 \ldots z_L),
+
+    summed per example, so that examples must be independent (no BatchNorm). Value and gradient
+    carry no noise. Cost: one evaluation of the loss per joint state, K^(units of all layers).
+
+    Args:
+      max_states: enumerations above this size are refused.
+      states_at_once: how many states are evaluated side by side.
+
+    Raises:
+      FsbError: at the first trace, if a site has infinitely many values, if the sites have too many
+        states, or if the loss and its sites differ in batch size.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).prod(-1)
+    >>> value, grad = fsb.value_and_grad(fsb.exact(), loss)(jnp.zeros((1, 2)), jax.random.key(0))
+    >>> value.item(), grad.tolist()
+    (0.25, [[0.125, 0.125]])
+    """
+
+    def surrogate(run, control, state, key):
+        losses, sites = jax.eval_shape(lambda: run(ancestral(key)))
+        values = enumerate_sites(sites, losses.shape[0], max_states)
+
+        def weighted(values):
+            losses, sites = run(replay(values))
+            log_prob = sum(per_example(site.dist.log_prob(site.eta, site.z)) for site in sites)
+            return jnp.exp(log_prob) * losses
+
+        terms = jax.lax.map(weighted, values, batch_size=states_at_once)
+        return terms.sum(0), Aux(0.0, state, {})
+
+    return Estimator(lambda key, sites: ((), ()), surrogate)
+
+
+def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dict[str, Array]:
+    """All joint values of the sites: name -> [states, B, D...]."""
+    supports = [site.dist.support(site.eta) for site in sites]
+    units = [math.prod(jax.eval_shape(_log_prob, site).shape[1:]) for site in sites]
+    states = math.prod(len(s) ** n for s, n in zip(supports, units, strict=True))
+    if states > max_states:
+        sizes = ", ".join(f"{site.name}: {n} units" for site, n in zip(sites, units, strict=True))
+        raise FsbError(f"exact: {states} joint states ({sizes}) are more than {max_states}")
+    digits = np.unravel_index(
+        np.arange(states),
+        [len(s) for s, n in zip(supports, units, strict=True) for _ in range(n)] or [1],
+    )
+    values, start = {}, 0
+    for site, support, n in zip(sites, supports, units, strict=True):
+        if site.z.shape[0] != batch:
+            raise FsbError(
+                f"exact: site {site.name!r} has {site.z.shape[0]} examples, the losses {batch}"
+            )
+        index = np.stack(digits[start : start + n], -1).astype(np.int32)
+        value = support[index].reshape(states, 1, *site.z.shape[1:])
+        values[site.name] = jnp.broadcast_to(value, (states, *site.z.shape))
+        start += n
+    return values
+
+
+def per_example(per_unit: Array) -> Array:
+    """Sums [B, D...] over all but the examples."""
+    return per_unit.reshape(per_unit.shape[0], -1).sum(-1)
+
+
+def _log_prob(site: Site) -> Array:
+    return site.dist.log_prob(site.eta, site.z)

@@ -1,0 +1,102 @@
+"""From an estimator and a loss to a value and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fsb.sites import bind, trace_sites
+from fsb.types import Array, Estimator, FsbError, Loss, PyTree
+
+
+class Gradients(NamedTuple):
+    """One estimate.
+
+    value: mean of the losses, a scalar.
+    params: estimate of the gradient of its expectation, shaped like the params.
+    control: gradient of the estimator's own objective, shaped like its control parameters.
+    state: the estimator's next state.
+    metrics: scalars of the estimator.
+    """
+
+    value: Array
+    params: PyTree
+    control: PyTree
+    state: PyTree
+    metrics: dict[str, Array]
+
+
+def init(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> tuple[PyTree, PyTree]:
+    """The estimator's first ``(control, state)`` for this loss; both empty for local estimators."""
+    return estimator.init(key, trace_sites(loss, params))
+
+
+def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., Gradients]:
+    """The full form of ``value_and_grad``, for estimators with control parameters or state.
+
+    The model and the control parameters are pulled back separately, so nothing of the control's
+    objective can reach the model and nothing of the loss the control.
+
+    Returns:
+      A pure function ``(params, control, state, key) -> Gradients``.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> def loss(params, sample):
+    ...     return (sample("b", fsb.Bernoulli(), params) ** 2).sum(-1)
+    >>> params, key = jnp.zeros((4, 3)), jax.random.key(0)
+    >>> estimator = fsb.darn()
+    >>> control, state = fsb.init(estimator, loss, params, key)
+    >>> out = fsb.stateful_value_and_grad(estimator, loss)(params, control, state, key)
+    >>> out.params.shape, out.control, out.state
+    ((4, 3), (), ())
+    """
+
+    def estimate(params, control, state, key):
+        def both(params, control):
+            losses, aux = estimator.surrogate(bind(loss, params), control, state, key)
+            value = losses.mean()
+            return (value, jnp.asarray(aux.objective, value.dtype)), aux
+
+        (value, objective), pull_back, aux = jax.vjp(both, params, control, has_aux=True)
+        grads, _ = pull_back((jnp.ones_like(value), jnp.zeros_like(objective)))
+        _, control_grads = pull_back((jnp.zeros_like(value), jnp.ones_like(objective)))
+        return Gradients(value, grads, control_grads, aux.state, aux.metrics)
+
+    return estimate
+
+
+def value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., tuple[Array, PyTree]]:
+    """Like ``jax.value_and_grad``, with the estimator in place of the impossible derivative.
+
+    Args:
+      estimator: such as ``fsb.foust()``; without control parameters and state.
+      loss: ``loss(params, sample) -> losses [B]``, drawing with ``sample(name, dist, eta)``.
+
+    Returns:
+      A pure function ``(params, key) -> (value, grads)``: the mean of the losses of one run, and an
+      estimate of the gradient of its expectation, for any pytree of params. It composes with
+      ``jit``, ``vmap`` over keys, sharding and any Optax loop.
+
+    Raises:
+      FsbError: at the first call, if the estimator cannot serve a site, or is a stateful one
+        (then use ``stateful_value_and_grad``).
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> def loss(params, sample):
+    ...     return ((sample("b", fsb.Bernoulli(), params) - 0.45) ** 2).sum(-1)
+    >>> value, grads = fsb.value_and_grad(fsb.foust(), loss)(jnp.zeros((8, 2)), jax.random.key(0))
+    >>> value.shape, grads.shape
+    ((), (8, 2))
+    """
+
+    def estimate(params, key):
+        control, state = init(estimator, loss, params, key)
+        if jax.tree.leaves((control, state)):
+            raise FsbError("this estimator keeps a state: use fsb.stateful_value_and_grad")
+        out = stateful_value_and_grad(estimator, loss)(params, control, state, key)
+        return out.value, out.params
+
+    return estimate

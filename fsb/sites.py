@@ -1,0 +1,112 @@
+"""Sites and samplers: how a model draws its values, and what a draw leaves behind.
+
+A *sampler* is a function ``sampler(name, dist, eta) -> Site``. ``bind(loss, params)`` turns a loss
+into a *run*: ``run(sampler) -> (losses [B], sites)``, with the sites in ancestral order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import jax
+
+from fsb.types import Array, Distribution, Eta, FsbError, Loss, PyTree, Run
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Site:
+    """One stochastic layer after a draw.
+
+    name, dist: static.
+    eta: parameters of the distribution, [B, D...].
+    z: the value handed to the model, [B, D...]; may be relaxed or noisy.
+    hard: a draw from the distribution itself; ``z`` where that is one already.
+    """
+
+    name: str = field(metadata={"static": True})
+    dist: Distribution = field(metadata={"static": True})
+    eta: Eta
+    z: Array
+    hard: Array
+
+
+Sampler = Callable[[str, Distribution, Eta], Site]
+
+
+def site_key(key: Array, name: str) -> Array:
+    """The key of a site: folded by its name, so that no other site can shift its noise."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def ancestral(key: Array) -> Sampler:
+    """Draws every site from its distribution: the plain run."""
+
+    def sampler(name, dist, eta):
+        z = dist.sample(site_key(key, name), eta)
+        return Site(name, dist, eta, z, z)
+
+    return sampler
+
+
+def replay(values: Mapping[str, Array]) -> Sampler:
+    """Gives every site the value listed for it; the values are constants to differentiation."""
+
+    def sampler(name, dist, eta):
+        z = jax.lax.stop_gradient(values[name])
+        return Site(name, dist, eta, z, z)
+
+    return sampler
+
+
+def mean() -> Sampler:
+    """Puts every site at its mean given its parents: the mean-field pass, without noise."""
+
+    def sampler(name, dist, eta):
+        z = dist.mean(eta)
+        return Site(name, dist, eta, z, z)
+
+    return sampler
+
+
+def bind(loss: Loss, params: PyTree) -> Run:
+    """The run of ``loss`` at ``params``.
+
+    Raises:
+      FsbError: from the run, if a site's name comes twice or if the losses are not [B].
+
+    >>> import jax, jax.numpy as jnp
+    >>> from fsb.distributions import Bernoulli
+    >>> def loss(params, sample):
+    ...     return sample("b", Bernoulli(), params).sum(-1)
+    >>> losses, sites = bind(loss, jnp.full((2, 3), 1000.0))(ancestral(jax.random.key(0)))
+    >>> losses.tolist(), sites[0].name, sites[0].z.shape
+    ([3.0, 3.0], 'b', (2, 3))
+    """
+
+    def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
+        sites: list[Site] = []
+
+        def sample(name: str, dist: Distribution, eta: Eta) -> Array:
+            if any(site.name == name for site in sites):
+                raise FsbError(
+                    f"site {name!r} was sampled twice in one run; give each its own name"
+                )
+            sites.append(sampler(name, dist, eta))
+            return sites[-1].z
+
+        losses = loss(params, sample)
+        shape = jax.numpy.shape(losses)
+        if len(shape) != 1:
+            raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
+        return losses, tuple(sites)
+
+    return run
+
+
+def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
+    """The sites of a loss with shapes in place of arrays; nothing is computed."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
