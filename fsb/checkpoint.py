@@ -134,8 +134,9 @@ class Checkpoints:
                 ),
             )
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+            full = "no space left on device" if "No space left" in str(error) else ""
             raise FsbError(
-                f"cannot write a checkpoint in {self.folder}: {_first_line(error)}"
+                f"cannot write a checkpoint in {self.folder}: {full or _first_line(error)}"
             ) from error
 
     def _read(self, step: int, abstract_state: PyTree) -> PyTree:

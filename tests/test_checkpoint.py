@@ -203,7 +203,6 @@ def attempts(path):
     yield "gone", None
 
 
-@pytest.mark.slow
 def test_any_damage_to_any_file_is_harmless(tmp_path):
     state = {"w": jnp.arange(4.0), "key": jax.random.key(2), "n": 3}
     older = {"w": jnp.zeros(4), "key": jax.random.key(1), "n": 2}
