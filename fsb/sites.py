@@ -9,10 +9,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import jax
 
-from fsb.types import Array, Distribution, Eta, FsbError, Loss, PyTree, Run
+from fsb.types import Array, Distribution, Eta, FsbError, Loss, PyTree, Run, Sample
+
+T = TypeVar("T")
 
 
 @jax.tree_util.register_dataclass
@@ -71,6 +74,23 @@ def mean() -> Sampler:
     return sampler
 
 
+def record(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tuple[Site, ...]]:
+    """Runs ``model(sample)``; returns its result and the sites it drew, in ancestral order.
+
+    Raises:
+      FsbError: if a site's name comes twice.
+    """
+    sites: list[Site] = []
+
+    def sample(name: str, dist: Distribution, eta: Eta) -> Array:
+        if any(site.name == name for site in sites):
+            raise FsbError(f"site {name!r} was sampled twice in one run; give each its own name")
+        sites.append(sampler(name, dist, eta))
+        return sites[-1].z
+
+    return model(sample), tuple(sites)
+
+
 def bind(loss: Loss, params: PyTree) -> Run:
     """The run of ``loss`` at ``params``.
 
@@ -87,21 +107,11 @@ def bind(loss: Loss, params: PyTree) -> Run:
     """
 
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
-        sites: list[Site] = []
-
-        def sample(name: str, dist: Distribution, eta: Eta) -> Array:
-            if any(site.name == name for site in sites):
-                raise FsbError(
-                    f"site {name!r} was sampled twice in one run; give each its own name"
-                )
-            sites.append(sampler(name, dist, eta))
-            return sites[-1].z
-
-        losses = loss(params, sample)
+        losses, sites = record(lambda sample: loss(params, sample), sampler)
         shape = jax.numpy.shape(losses)
         if len(shape) != 1:
             raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
-        return losses, tuple(sites)
+        return losses, sites
 
     return run
 

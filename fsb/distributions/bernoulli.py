@@ -41,7 +41,7 @@ class Bernoulli:
 
     def encode(self, bit: Array) -> Array:
         """Maps [0, 1] onto [low, high]."""
-        return self.low + self.span * bit
+        return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
     def decode(self, z: Array) -> Array:
         """Maps [low, high] onto [0, 1]."""
@@ -63,21 +63,34 @@ class Bernoulli:
         Linear in z, so that it is defined, and has the right derivative, for relaxed and noisy
         values between low and high as well (there it is a cross-entropy).
         """
-        b = self.decode(z)
-        return -jnp.where(b == 0, 0.0, b * jax.nn.softplus(-eta)) - jnp.where(
-            b == 1, 0.0, (1 - b) * jax.nn.softplus(eta)
-        )
+        eta = jnp.clip(eta, -1e30, 1e30)  # inf - inf would be nan
+        minus_log_low = softplus(eta)
+        # Each distance is exactly 0 at its end, where an infinite logit then does no harm.
+        above, below = z - self.low, self.high - z
+        return (above * (eta - minus_log_low) - below * minus_log_low) / self.span
 
     def entropy(self, eta: Array) -> Array:
         """-p log p - (1 - p) log(1 - p), in nats per unit."""
         t = jnp.minimum(jnp.abs(eta), 100.0)  # beyond, the entropy is 0 and inf * 0 would be nan
-        return jax.nn.softplus(-t) + t * jax.nn.sigmoid(-t)
+        return softplus(-t) + t * jax.nn.sigmoid(-t)
 
     def support(self, eta: Array) -> Array:
         """The values of one unit: [2]."""
-        return jnp.array([self.low, self.high], eta.dtype)
+        return self.encode(jnp.array([0, 1], eta.dtype))
 
 
 def noise_dtype(eta: Array) -> jnp.dtype:
     """At least float32: eight bits of bfloat16 noise would bias every probability."""
     return jnp.promote_types(eta.dtype, jnp.float32)
+
+
+@jax.custom_jvp
+def softplus(x: Array) -> Array:
+    """log(1 + e^x), to 1e-7 absolute; on CPU half the time of the library's, which keeps relative
+    accuracy where the value is below 1e-7 (no use in a sum of nats)."""
+    return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    return softplus(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
