@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from fsb.gradients import Gradients, init, stateful_value_and_grad
@@ -62,19 +61,13 @@ class Recipe(NamedTuple):
         )
 
 
-def first_state(recipe: Recipe, seed: int, images: np.ndarray, mean: np.ndarray) -> TrainState:
-    """The state before the first step, replicated over the devices.
+def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainState:
+    """The state before the first step.
 
     Args:
       images: a batch of stored images [B, ...], for its shape alone.
       mean: of the preprocessed training images, shaped like one of them.
     """
-    # Inside jit, for a key that spans processes cannot be made outside.
-    start = jax.jit(_first_state, static_argnums=(0, 1), out_shardings=recipe.layout.replicated)
-    return start(recipe, seed, recipe.layout.split(images), recipe.layout.replicate(mean))
-
-
-def _first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainState:
     key = jax.random.key(seed)
     params_key, control_key, data_key, run_key = jax.random.split(key, 4)
     x = recipe.preprocess(data_key, images)

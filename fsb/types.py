@@ -35,8 +35,9 @@ class Distribution(Protocol):
     ``sample(key, eta)`` draws z; ``mean(eta)`` is E[z]; ``log_prob(eta, z)`` and ``entropy(eta)``
     are in nats, one value per unit ([B, D...], without the event axis if there is one).
     ``support(eta)`` lists the values one unit can take, or raises ``FsbError`` where there are
-    infinitely many. ``reparameterized`` says that ``sample`` is differentiable in eta and that its
-    derivative is that of the draw.
+    infinitely many. ``decode(z)`` is z on the family's own scale, [0, 1] for Boolean units in any
+    encoding. ``reparameterized`` says that ``sample`` is differentiable in eta, its derivative
+    that of the draw.
     """
 
     @property

@@ -41,5 +41,8 @@ class Normal:
     def entropy(self, eta: tuple[Array, Array]) -> Array:
         return 0.5 * (1 + math.log(2 * math.pi)) + jnp.log(eta[1])
 
+    def decode(self, z: Array) -> Array:
+        return z
+
     def support(self, eta: tuple[Array, Array]) -> Array:
         raise FsbError("Normal has infinitely many values and cannot be enumerated")

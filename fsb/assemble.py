@@ -1,0 +1,93 @@
+"""From a checked configuration to the parts of a run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from omegaconf import DictConfig
+
+from fsb import parallel
+from fsb.config import build
+from fsb.data import Dataset
+from fsb.networks import BernoulliLikelihood, GaussianLikelihood
+from fsb.step import Recipe, TrainState, estimate, first_state
+from fsb.types import FsbError
+
+LIKELIHOODS = {"bernoulli": BernoulliLikelihood, "gaussian": GaussianLikelihood}
+
+
+class Parts(NamedTuple):
+    """A run, ready to start.
+
+    data: the images.
+    recipe: the pure functions of its step.
+    batch_size: examples of a step, over all devices.
+    seed: of all its noise.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    batch_size: int
+    seed: int
+
+    def first_state(self) -> TrainState:
+        """The state before the first step, on every device."""
+        layout = self.recipe.layout
+        # Inside jit, for a key that spans several processes can only be made there.
+        start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
+        mean = layout.replicate(self.data.mean)
+        return start(self.recipe, self.seed, layout.split(self.probe), mean)
+
+    @property
+    def probe(self) -> np.ndarray:
+        """The first training images, one batch of them."""
+        return self.data.train[: self.batch_size]
+
+
+def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
+    """Builds what a training configuration names, and traces one step of it.
+
+    Args:
+      batch_size: in place of the configuration's.
+
+    Raises:
+      FsbError: a part cannot be built, or the parts do not fit together: the data are not there,
+        the batch does not suit the data or the devices, the estimator cannot serve the model.
+    """
+    parallel.join(**config.distributed)
+    layout = parallel.layout(config.devices)
+    batch_size = batch_size or config.batch_size
+    if batch_size % layout.size:
+        raise FsbError(f"batch_size={batch_size}: must be a multiple of the {layout.size} devices")
+    modules = config.modules
+    data = build(config.data, modules=modules)
+    if batch_size > len(data.train):
+        raise FsbError(
+            f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"
+        )
+    likelihood = LIKELIHOODS[data.preprocess.likelihood]()
+    recipe = Recipe(
+        model=build(config.model, data.shape, likelihood, modules=modules),
+        objective=build(config.objective, modules=modules),
+        preprocess=data.preprocess.apply,
+        estimator=build(config.estimator, modules=modules),
+        optimizer=build(config.optimizer, modules=modules),
+        control_optimizer=optax.adam(1e-3),
+        layout=layout,
+    )
+    parts = Parts(data, recipe, batch_size, config.seed)
+    _trace(parts)
+    return parts
+
+
+def _trace(parts: Parts) -> None:
+    """One step with shapes in place of arrays: an estimator says here what it cannot serve."""
+
+    def one_step(images, mean):
+        state = first_state(parts.recipe, parts.seed, images, mean)
+        return estimate(parts.recipe, state, images, state.key)
+
+    jax.eval_shape(one_step, parts.probe, jax.ShapeDtypeStruct(parts.data.shape, "float32"))

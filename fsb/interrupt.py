@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM as a request: finish the chunk, save, and leave."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class Interrupt:
+    """The signal that asked to stop; 0 while none has."""
+
+    signal: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal, as shells have it."""
+        return 128 + self.signal
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Interrupt]:
+    """Notes SIGINT and SIGTERM instead of obeying; a second one is obeyed at once.
+
+    >>> import os, signal
+    >>> with interrupts() as asked:
+    ...     os.kill(os.getpid(), signal.SIGTERM)
+    ...     asked.exit_code
+    143
+    """
+    asked = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread may set handlers
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: object) -> None:
+        asked.signal = number
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        restore()
