@@ -1,0 +1,213 @@
+"""Command lines: Hydra's whole power, with every mistake told in one line before a folder is made.
+
+A mistake prints ``fsb: error: ...`` on stderr and exits with code 2. Ctrl-C exits with 130. A bug
+shows its traceback and exits with 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra._internal.utils import _run_hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fsb.compose import compose, first_line, parse_arguments
+from fsb.factory import build, imported, verify
+from fsb.schema import check_keys
+from fsb.types import FsbError
+
+__all__ = ["build", "checked", "configs_dir", "load_run_config", "preflight", "program", "verify"]
+
+MAX_CONFIG_BYTES = 1 << 18
+
+Check = Callable[[DictConfig], None]
+
+# ``${first:${resume},runs/...}``: the first value that is not null, for folders with a default.
+OmegaConf.register_new_resolver(
+    "first", lambda *values: next((v for v in values if v is not None), None), replace=True
+)
+
+
+def configs_dir() -> Path:
+    """The folder of the configurations: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    return next(p for p in (package / "configs", package.parent / "configs") if p.is_dir())
+
+
+def program(config_name: str, schema: Any, check: Check | None = None) -> Callable:
+    """Turn ``main(cfg)`` into a command line.
+
+    Flags and overrides are Hydra's, in any order. Before Hydra runs, and so before a folder is
+    made, the configuration of every job is composed and checked (``preflight``). ``main`` gets it
+    checked, converted and resolved. ``FsbError``, there or in ``main``, is printed in one line; in
+    a sweep the other jobs go on. Either way the exit code is 2.
+
+    Args:
+      config_name: the primary configuration in ``configs_dir()``, without ".yaml".
+      schema: a dataclass of its keys, as in ``fsb.schema``.
+      check: looks deeper than types, at what a single key cannot tell (a missing data root, an
+        impossible combination); raises ``FsbError``. Called once for every job, so be quick.
+
+    Returns:
+      A decorator; what it returns takes the arguments, ``sys.argv[1:]`` if None.
+    """
+
+    def decorate(main: Callable[[DictConfig], Any]) -> Callable[..., None]:
+        @functools.wraps(main)
+        def job(config: DictConfig) -> Any:
+            try:
+                return main(checked(config, schema))
+            except FsbError as error:
+                print(f"fsb: error: {error}", file=sys.stderr)
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # the launcher notes it and goes on with the next job
+                raise SystemExit(2) from None
+
+        @functools.wraps(main)
+        def command(argv: Sequence[str] | None = None) -> None:
+            argv = sys.argv[1:] if argv is None else argv
+            try:
+                args, parser = parse_arguments(argv)
+                if not (args.help or args.hydra_help or args.info or args.shell_completion):
+                    preflight(config_name, argv, schema, None if args.cfg else check)
+            except FsbError as error:
+                print(f"fsb: error: {error}", file=sys.stderr)
+                raise SystemExit(2) from None
+            # Otherwise Hydra prints the errors of jobs itself, and exits with 1 for all of them.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            try:
+                _run_hydra(
+                    args=args,
+                    args_parser=parser,
+                    task_function=job,
+                    config_path=str(configs_dir()),
+                    config_name=config_name,
+                )
+            except FsbError:  # of a job in a sweep, printed by the job
+                raise SystemExit(2) from None
+            except KeyboardInterrupt:
+                raise SystemExit(130) from None
+
+        return command
+
+    return decorate
+
+
+def preflight(
+    config_name: str, argv: Sequence[str], schema: Any, check: Check | None = None
+) -> list[DictConfig]:
+    """The configurations of the jobs a command line asks for, checked; nothing is written.
+
+    Args:
+      config_name, schema, check: as in ``program``.
+      argv: flags and overrides.
+
+    Returns:
+      One configuration for a run; for a sweep one a job, at most ``compose.MAX_JOBS``.
+
+    Raises:
+      FsbError: on the first mistake found.
+    """
+    args, _ = parse_arguments(argv)
+    jobs = []
+    for composed in compose(configs_dir(), config_name, args):
+        HydraConfig.instance().set_config(composed)  # interpolations may ask for ${hydra:...}
+        try:
+            config = checked(composed, schema)
+            _check_folder(composed, sweep=not OmegaConf.is_missing(composed.hydra.job, "num"))
+        finally:
+            HydraConfig.instance().cfg = None
+        if check is not None:
+            check(config)
+        jobs.append(config)
+    return jobs
+
+
+def checked(config: DictConfig, schema: Any) -> DictConfig:
+    """The configuration with its keys checked and converted, resolved, and closed to new keys.
+
+    Raises:
+      FsbError: a key is unknown, missing or wrong, or so is an argument of a factory.
+    """
+    keys = [str(key) for key in config if key != "hydra"]
+    try:
+        values = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
+    except OmegaConfBaseException as error:
+        raise FsbError(f"{error.full_key}: {first_line(error)}") from None
+    values = check_keys(schema, cast(dict, values))
+    modules = values.get("modules", ())
+    for i, name in enumerate(modules):
+        imported(name, f"modules[{i}]")
+    for key, value in values.items():
+        if isinstance(value, dict):
+            verify({key: value}, modules)
+    result = OmegaConf.create(values)
+    OmegaConf.set_struct(result, True)
+    return result
+
+
+def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()) -> DictConfig:
+    """The configuration that a run wrote, checked as if a stranger had written it.
+
+    It is plain data: no interpolation is resolved, no alias expanded, no Python object made. It
+    may name only factories of this library and of ``modules``; what it says of modules itself is
+    ignored.
+
+    Args:
+      folder: a run folder, which holds config.yaml.
+      schema: a dataclass of its keys.
+      modules: the user's own modules, from the command line.
+
+    Raises:
+      FsbError: the file is not there, too large, not such a configuration, or names what it may
+        not.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        kind = "is not a run folder: it holds no config.yaml"
+        raise FsbError(f"{folder} {kind if path.parent.is_dir() else 'does not exist'}")
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise FsbError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes, not a configuration")
+        if "${" in text or any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
+            raise FsbError(f"{path}: holds an interpolation or an alias, which no run writes")
+        config = OmegaConf.create(yaml.safe_load(text))
+    except FsbError:
+        raise
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise FsbError(f"{path}: {first_line(error)}") from None
+    if not isinstance(config, DictConfig):
+        raise FsbError(f"{path}: is not a group of keys")
+    config.modules = list(modules)
+    try:
+        return checked(config, schema)
+    except FsbError as error:
+        raise FsbError(f"{path}: {error}") from None
+
+
+def _check_folder(composed: DictConfig, sweep: bool) -> None:
+    """Whether the folder of a job can be made, tried in the nearest folder that is there."""
+    try:
+        folder = Path(composed.hydra.run.dir)
+        if sweep:
+            folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
+        there = folder.absolute()
+        while not there.exists():
+            there = there.parent
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OmegaConfBaseException as error:
+        raise FsbError(f"{error.full_key}: {first_line(error)}") from None
+    except OSError as error:
+        raise FsbError(f"cannot make the folder {folder}: {error.strerror}") from None

@@ -1,0 +1,99 @@
+"""Optimisers for configurations: Optax's, with the learning rate in sight.
+
+The state of each is Optax's ``InjectStatefulHyperparamsState``: the rate of the latest step is
+``state.hyperparams["learning_rate"]``, a float32 scalar, for the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import optax
+
+from fsb.types import FsbError
+
+
+def sgd(
+    learning_rate: float = 6e-4,
+    momentum: float = 0.9,
+    warmup_steps: int = 0,
+    decay_steps: int = 0,
+) -> optax.GradientTransformation:
+    r"""Stochastic gradient descent with (heavy-ball) momentum.
+
+    .. math:: v \leftarrow g + \mu v, \quad \theta \leftarrow \theta - \alpha v.
+
+    Args:
+      learning_rate: alpha, positive; the default suits losses in nats per image.
+      momentum: mu in [0, 1).
+      warmup_steps: the rate rises linearly from 0 over so many steps.
+      decay_steps: and falls to 0 along a cosine, this many steps after the start; 0 leaves it.
+
+    Raises:
+      FsbError: a value is out of its range.
+
+    >>> import jax.numpy as jnp
+    >>> optimizer = sgd(0.1)
+    >>> updates, state = optimizer.update(jnp.ones(2), optimizer.init(jnp.zeros(2)))
+    >>> updates.tolist(), float(state.hyperparams["learning_rate"])
+    ([-0.1..., -0.1...], 0.1...)
+    """
+    _within("momentum", momentum)
+    return _visible(optax.sgd, learning_rate, warmup_steps, decay_steps, momentum=momentum)
+
+
+def adam(
+    learning_rate: float = 3e-4,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    warmup_steps: int = 0,
+    decay_steps: int = 0,
+) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015, Algorithm 1), with epsilon = 1e-8.
+
+    Args:
+      learning_rate: positive.
+      b1, b2: decay of the first and second moment, in [0, 1).
+      warmup_steps, decay_steps: as in ``sgd``.
+
+    Raises:
+      FsbError: a value is out of its range.
+
+    >>> import jax.numpy as jnp
+    >>> optimizer = adam(0.1)
+    >>> updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.zeros(2)))
+    >>> updates.round(3).tolist()
+    [-0.1..., -0.1...]
+    """
+    _within("b1", b1)
+    _within("b2", b2)
+    return _visible(optax.adam, learning_rate, warmup_steps, decay_steps, b1=b1, b2=b2)
+
+
+def _visible(
+    factory: Callable, learning_rate: float, warmup_steps: int, decay_steps: int, **constants: float
+) -> optax.GradientTransformation:
+    """The optimiser with its rate alone in the state; the rest compiles as constants."""
+    if not 0 < learning_rate < math.inf:
+        raise FsbError(f"learning_rate must be positive and finite, got {learning_rate}")
+    rate = _schedule(learning_rate, warmup_steps, decay_steps)
+    return optax.inject_hyperparams(factory, static_args=tuple(constants))(rate, **constants)
+
+
+def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> float | optax.Schedule:
+    if warmup_steps < 0 or decay_steps < 0 or 0 < decay_steps <= warmup_steps:
+        raise FsbError(
+            "warmup_steps and decay_steps must be 0 or more, decay_steps 0 or above warmup_steps, "
+            f"got {warmup_steps} and {decay_steps}"
+        )
+    if decay_steps:
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, decay_steps)
+    if warmup_steps:
+        return optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    return learning_rate
+
+
+def _within(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise FsbError(f"{name} must be in [0, 1), got {value}")
