@@ -1,0 +1,30 @@
+"""Data sets as 8-bit images with their preprocessing, and the order in which a step sees them."""
+
+from fsb.data.cifar10 import cifar10
+from fsb.data.dataset import Dataset
+from fsb.data.digits import digits
+from fsb.data.miniimagenet import miniimagenet
+from fsb.data.mnist import fashion_mnist, mnist
+from fsb.data.mnist_static import mnist_static
+from fsb.data.omniglot import omniglot
+from fsb.data.preprocess import Preprocess, dequantised, dynamic, static, threshold
+from fsb.data.stream import epoch_indices, feed, resident
+
+__all__ = [
+    "Dataset",
+    "Preprocess",
+    "cifar10",
+    "dequantised",
+    "digits",
+    "dynamic",
+    "epoch_indices",
+    "fashion_mnist",
+    "feed",
+    "miniimagenet",
+    "mnist",
+    "mnist_static",
+    "omniglot",
+    "resident",
+    "static",
+    "threshold",
+]

@@ -1,0 +1,40 @@
+"""scikit-learn's 8x8 digits: small, embedded in that package, no file and no network needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fsb.data.dataset import Dataset
+from fsb.data.preprocess import Binarisation, choose
+from fsb.data.readers import digest
+from fsb.schema import Seed
+from fsb.types import FsbError
+
+_TRAIN, _VALID = 1437, 180  # of 1797; the remaining 180 are the test split
+_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
+
+
+def digits(
+    root: str | None = None, binarisation: Binarisation = "dynamic", seed: Seed = 0
+) -> Dataset:
+    """The UCI optical digits, uint8 [N, 8, 8]: 1437 train, 180 valid, 180 test.
+
+    Grey levels 0..16 become 0..255; the split is one fixed permutation. ``binarisation`` is a
+    name of ``fsb.data.preprocess``; ``seed`` draws the "static" one. Raises ``FsbError`` on a
+    wrong name, and where ``root`` is given: there is no file to look for.
+
+    >>> digits().train.shape
+    (1437, 8, 8)
+    """
+    if root is not None:
+        raise FsbError(f"data.root={root}: digits are embedded, there is no folder to give")
+    preprocess = choose(binarisation, seed)
+    from sklearn.datasets import load_digits
+
+    grey = load_digits().images.astype(np.uint8)
+    order = np.random.RandomState(0).permutation(len(grey))
+    images = np.round(grey[order] * (255 / 16)).astype(np.uint8)
+    parts = np.split(images, [_TRAIN, _TRAIN + _VALID])
+    train, valid, test = (preprocess.store(part, number) for number, part in enumerate(parts))
+    verified = digest(grey) == _SHA256
+    return Dataset("digits", train, valid, test, preprocess, "scikit-learn", verified)

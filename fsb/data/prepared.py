@@ -1,0 +1,154 @@
+"""tensorflow-datasets without TensorFlow: reading what was prepared, fetching raw files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsb.data.find import downloads
+from fsb.data.readers import Raw, reading
+from fsb.types import FsbError
+
+_REACH_SECONDS = 5.0
+
+
+def prepared_reader(
+    name: str,
+    splits: Mapping[str, str] | None = None,
+    convert: Callable[[np.ndarray], np.ndarray] = lambda images: images,
+) -> Callable[[Path], Raw | None]:
+    """A reader of the images of the TFDS data set ``name``, prepared as array_record or tfrecord.
+
+    ``splits`` maps our split names to those of TFDS. The images come in the order of TFDS, which
+    is shuffled once for all: not that of the published files. ``convert`` is applied to the images.
+    """
+    splits = splits or {"train": "train", "test": "test"}
+
+    def read(folder: Path) -> Raw | None:
+        home = newest_version(folder / name)
+        if home is None:
+            return None
+        images = {
+            ours: np.stack([example["image"] for example in examples(home, theirs, "image")])
+            for ours, theirs in splits.items()
+        }
+        flat = {key: x[..., 0] if x.shape[-1] == 1 else x for key, x in images.items()}
+        stored = {key: convert(x) for key, x in flat.items()}
+        return Raw(stored, str(home), notes="TFDS order", comparable=False)
+
+    return read
+
+
+def newest_version(folder: Path) -> Path | None:
+    """The folder of the newest version that TFDS prepared in ``folder``, or None."""
+    homes = [path.parent for path in folder.glob("*/dataset_info.json")]
+    numbered = [home for home in homes if home.name.replace(".", "").isdigit()]
+    return max(numbered, key=lambda home: [int(n) for n in home.name.split(".")], default=None)
+
+
+def examples(home: Path, split: str, feature: str) -> Iterator[dict[str, Any]]:
+    """The examples of a prepared split, of which only ``feature`` is decoded.
+
+    Raises ``FsbError`` for damaged files and a split that is not there or not whole.
+    """
+    import tensorflow_datasets as tfds
+
+    with reading(home):
+        builder = tfds.builder_from_directory(home)
+        info, features = builder.info.splits[split], builder.info.features
+        skip = {name: tfds.decode.SkipDecoding() for name in features if name != feature}
+        seen = 0
+        for record in _records(builder, info):
+            yield features.deserialize_example_np(record, decoders=skip)
+            seen += 1
+        if seen != info.num_examples:
+            raise EOFError(f"{seen} examples in {split}, not {info.num_examples}")
+
+
+def _records(builder: Any, info: Any) -> Iterator[bytes]:
+    """The serialized examples: tfds.data_source itself reads array_record alone."""
+    if builder.info.file_format.value == "array_record":
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        source = ArrayRecordDataSource(info.filepaths)
+        for at in range(0, len(source), 1000):
+            yield from source.__getitems__(range(at, min(at + 1000, len(source))))
+        return
+    for file in info.filepaths:
+        yield from tfrecords(Path(file))
+
+
+def tfrecords(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file: each is its length, a crc, the bytes, a crc (crcs unread).
+
+    Raises ``FsbError`` where the file ends within a record.
+    """
+    with reading(path), open(path, "rb") as file:
+        while header := file.read(12):
+            (length,) = struct.unpack("<Q", header[:8])
+            record = file.read(length)
+            if len(record) < length or len(file.read(4)) < 4:
+                raise EOFError("it ends within a record")
+            yield record
+
+
+def fetch(name: str, files: Sequence[str]) -> Path:
+    """Download the published ``files`` of the TFDS data set ``name``; return their folder.
+
+    TFDS knows their addresses and checksums and compares the latter. Raises ``FsbError`` where the
+    server does not answer within five seconds, or a download fails.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = downloads(name)
+    known = tfds.builder(name, data_dir=str(folder)).url_infos
+    chosen = {url: info for url, info in known.items() if url.rsplit("/", 1)[-1] in files}
+    return _fetch(name, chosen, folder)
+
+
+def _fetch(name: str, infos: Mapping[str, Any], folder: Path) -> Path:
+    import tensorflow_datasets as tfds
+
+    for url in infos:
+        _reach(url)  # TFDS itself retries for minutes where there is no network
+    try:
+        manager = tfds.download.DownloadManager(
+            download_dir=folder, url_infos=dict(infos), force_checksums_validation=True
+        )
+        for url, path in manager.download({url: url for url in infos}).items():
+            os.replace(path, folder / url.rsplit("/", 1)[-1])
+    except Exception as error:  # TFDS, requests and urllib3 each have their own families
+        reason = " ".join(str(error).split())
+        raise FsbError(f"{name}: the download failed ({reason[:200]})") from error
+    return folder
+
+
+def _reach(url: str) -> None:
+    """Raise ``FsbError`` unless the server answers at all; a proxy in the environment is used."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            urlopen(Request(url, method="HEAD"), timeout=_REACH_SECONDS).close()
+            answers.append("")
+        except HTTPError:
+            answers.append("")  # a refusal is an answer
+        except Exception as error:
+            answers.append(str(error))
+
+    # Looking up a name knows no timeout, so it may not hold up the main thread.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_REACH_SECONDS + 1)
+    problem = answers[0] if answers else "no answer"
+    if problem:
+        raise FsbError(f"cannot download {url}: {problem}; is there a network?")

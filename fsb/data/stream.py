@@ -1,0 +1,189 @@
+"""Which images a step sees, and how they reach it.
+
+The order is a pure function of (key, absolute step): epoch e walks through
+``jax.random.permutation(fold_in(key, e), N)`` and drops its last, incomplete batch. Small sets
+live on the device and a step gathers its batch there; large ones are gathered by a thread that
+runs ahead.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from fsb.types import Array, FsbError
+
+RESIDENT_BYTES = 512 * 2**20
+
+
+@partial(jax.jit, static_argnames="num_examples")
+def permutation(key: Array, epoch: Array | int, num_examples: int) -> Array:
+    """The order of epoch ``epoch``: a permutation of 0..N-1, int32 [N]."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), num_examples).astype("int32")
+
+
+def order(key: Array, num_examples: int, batch: int) -> Callable[[int], np.ndarray]:
+    """``order(key, N, batch)(step) -> int32 [batch]``: the images of an absolute step.
+
+    An epoch's permutation is made once, on the device, and kept: it takes 20 ms for 50000 images
+    on a CPU core. Raises ``FsbError`` unless 1 <= batch <= N.
+    """
+    if not 1 <= batch <= num_examples:
+        raise FsbError(f"batch={batch}: must lie between 1 and the {num_examples} training images")
+    steps_per_epoch = num_examples // batch
+
+    @lru_cache(maxsize=2)
+    def epoch_order(epoch: int) -> np.ndarray:
+        return np.asarray(permutation(key, epoch, num_examples))
+
+    def rows(step: int) -> np.ndarray:
+        epoch, position = divmod(step, steps_per_epoch)
+        return epoch_order(epoch)[position * batch : (position + 1) * batch]
+
+    return rows
+
+
+def epoch_indices(
+    key: Array, start_step: int, num_steps: int, num_examples: int, batch: int
+) -> np.ndarray:
+    """The images of ``num_steps`` steps from absolute step ``start_step``: int32 [steps, batch].
+
+    The same for every way to cut a run into pieces. Raises ``FsbError`` unless 1 <= batch <= N.
+
+    >>> whole = epoch_indices(jax.random.key(0), 0, 6, num_examples=10, batch=3)
+    >>> bool((whole[4:] == epoch_indices(jax.random.key(0), 4, 2, 10, 3)).all())
+    True
+    >>> sorted(whole[:3].ravel().tolist()) == sorted(set(whole[:3].ravel().tolist()))
+    True
+    """
+    rows = order(key, num_examples, batch)
+    return np.stack([rows(step) for step in range(start_step, start_step + num_steps)])
+
+
+def resident(images: np.ndarray, limit_bytes: int = RESIDENT_BYTES) -> bool:
+    """Whether ``images`` are few enough to live on the device as a whole."""
+    return images.nbytes <= limit_bytes
+
+
+class Resident:
+    """All images on the device; see ``feed``."""
+
+    def __init__(
+        self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
+    ):
+        self._rows = order(key, len(images), batch)
+        self._images = put(np.asarray(images))
+        self._shape, self._put = (chunk, batch), put
+
+    def __call__(self, start: int, steps: int) -> tuple[Array, Array]:
+        indices = np.zeros(self._shape, np.int32)
+        for row in range(_fits(steps, self._shape[0])):
+            indices[row] = self._rows(start + row)
+        return self._images, self._put(indices)
+
+    def __enter__(self) -> Resident:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+class Streamed:
+    """Batches gathered by a thread that runs two chunks ahead; see ``feed``."""
+
+    def __init__(
+        self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
+    ):
+        self._rows = order(key, len(images), batch)
+        self._all, self._batch, self._chunk, self._put = images, batch, chunk, put
+        self._indices = put(np.arange(chunk * batch, dtype=np.int32).reshape(chunk, batch))
+        self._thread: threading.Thread | None = None
+        self._next: int | None = None
+
+    def __call__(self, start: int, steps: int) -> tuple[Array, Array]:
+        _fits(steps, self._chunk)
+        if start != self._next:
+            self._restart(start)
+        # A new slab each time: the device may still be reading the last one.
+        slab = np.zeros((self._chunk * self._batch, *self._all.shape[1:]), np.uint8)
+        for step in range(steps):
+            got = self._queue.get()
+            if isinstance(got, BaseException):
+                self.__exit__()
+                raise got
+            slab[step * self._batch : (step + 1) * self._batch] = got
+        self._next = start + steps
+        return self._put(slab), self._indices
+
+    def _restart(self, start: int) -> None:
+        self.__exit__()
+        self._queue: queue.Queue[Any] = queue.Queue(2 * self._chunk)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(start, self._queue, self._stop), daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, step: int, out: queue.Queue[Any], stop: threading.Event) -> None:
+        for item in self._gathered(step):
+            while not stop.is_set():
+                try:
+                    out.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or isinstance(item, BaseException):
+                return
+
+    def _gathered(self, step: int) -> Iterator[np.ndarray | BaseException]:
+        """The batches from ``step`` on without end; an error is the last thing that comes."""
+        try:
+            while True:
+                yield self._all[self._rows(step)]
+                step += 1
+        except Exception as error:
+            yield error
+
+    def __enter__(self) -> Streamed:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+        self._thread = self._next = None
+
+
+def feed(
+    images: np.ndarray,
+    key: Array,
+    batch: int,
+    chunk: int,
+    limit_bytes: int = RESIDENT_BYTES,
+    put: Callable[[Any], Array] = jax.device_put,
+) -> Resident | Streamed:
+    """What a training loop asks for its next images.
+
+    ``feed(...)(start, steps) -> (pool uint8 [M, ...], indices int32 [chunk, batch])``, with
+    ``steps <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; later rows
+    only keep the shapes fixed, so that nothing is compiled twice. The pool is the whole set where
+    ``resident(images, limit_bytes)``, else the ``chunk * batch`` images of this call; the images
+    of a step are the same either way. ``put`` moves an array to the devices.
+
+    To be used in a ``with`` block, which ends the prefetching thread. Raises ``FsbError`` unless
+    1 <= batch <= N and 1 <= steps <= chunk; an error of the thread is raised by the next call.
+    """
+    kind = Resident if resident(images, limit_bytes) else Streamed
+    return kind(images, key, batch, chunk, put)
+
+
+def _fits(steps: int, chunk: int) -> int:
+    if not 1 <= steps <= chunk:
+        raise FsbError(f"steps={steps}: must lie between 1 and the chunk of {chunk}")
+    return steps

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from fsb.data import digits
+from fsb.types import FsbError
+
+
+def test_digits_are_split_and_scaled():
+    dataset = digits()
+    assert [len(x) for x in (dataset.train, dataset.valid, dataset.test)] == [1437, 180, 180]
+    assert dataset.shape == (8, 8)
+    assert dataset.train.dtype == np.uint8
+    assert (dataset.train.min(), dataset.train.max()) == (0, 255)
+    assert dataset.verified
+    everything = np.concatenate([dataset.train, dataset.valid, dataset.test])
+    assert len(np.unique(everything.reshape(1797, -1), axis=0)) == 1797  # no image in two splits
+    assert dataset.train[0].sum() == digits().train[0].sum()
+
+
+def test_static_digits_are_fixed_by_the_seed():
+    first = digits(binarisation="static", seed=3)
+    assert set(np.unique(first.train)) == {0, 255}
+    np.testing.assert_array_equal(first.train, digits(binarisation="static", seed=3).train)
+
+
+def test_a_root_is_a_mistake():
+    with pytest.raises(FsbError, match=r"embedded"):
+        digits(root="somewhere")
