@@ -131,6 +131,8 @@ def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = 
 
     ``shaded`` is for many lines in order: from black to grey, and only some in the legend.
     """
+    from matplotlib.ticker import EngFormatter
+
     last = len(lines) - 1
     named = set(np.linspace(0, last, 6).round().astype(int)) if shaded else set(range(last + 1))
     for i, (label, (x, y, spread)) in enumerate(lines.items()):
@@ -138,6 +140,8 @@ def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = 
         axes.plot(x, y, linewidth=1.3, label=label if i in named else "_", **style)
         if spread is not None:
             axes.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.18, lw=0)
+    axes.locator_params(axis="x", nbins=6, integer=True)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k: short enough for narrow panels
     axes.grid(color="0.9", linewidth=0.6)
     axes.tick_params(which="both", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
