@@ -13,8 +13,9 @@ from fsb import parallel
 from fsb.config import build
 from fsb.data import Dataset
 from fsb.networks import BernoulliLikelihood, GaussianLikelihood
+from fsb.sites import site_key
 from fsb.step import Recipe, TrainState, estimate, first_state
-from fsb.types import FsbError
+from fsb.types import Array, FsbError
 
 LIKELIHOODS = {"bernoulli": BernoulliLikelihood, "gaussian": GaussianLikelihood}
 
@@ -40,6 +41,10 @@ class Parts(NamedTuple):
         start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
         mean = layout.replicate(self.data.mean)
         return start(self.recipe, self.seed, layout.split(self.probe), mean)
+
+    def key(self, purpose: str) -> Array:
+        """The key of the run for a purpose beside the steps, such as "order"."""
+        return site_key(jax.random.key(self.seed), purpose)
 
     @property
     def probe(self) -> np.ndarray:

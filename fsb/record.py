@@ -1,0 +1,136 @@
+"""What a training run writes down: rows of numbers, curves, pictures, and a summary."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from omegaconf import DictConfig
+
+from fsb import metrics, plots, report, runfolder
+from fsb.assemble import Parts
+from fsb.log import Logger, MetricsFile
+from fsb.objectives import bits_per_dimension
+from fsb.progress import Progress
+from fsb.step import TrainState, gradient_statistics
+from fsb.types import PyTree
+
+
+class Record:
+    """The record of one run, in its folder and in its logger.
+
+    score: the newest validation ELBO, by which checkpoints are ranked; None before the first.
+    """
+
+    def __init__(self, parts: Parts, config: DictConfig, folder: Path, log: Logger, step: int):
+        self.parts, self.config, self.folder, self.log = parts, config, folder, log
+        self.score: float | None = None
+        self.title = f"{parts.data.name} {estimator_name(config)}"
+        self.table = MetricsFile(folder / "metrics.csv")
+        self.table.truncate(step)
+        rows = self.table.read()
+        self._start = time.monotonic() - (rows[-1]["wall_seconds"] if rows else 0.0)
+        self._probe = parts.recipe.layout.split(parts.probe)
+        self._previous = rows[-1]["step"] if rows else 0
+
+    def evaluate(self, state: TrainState, bar: Progress) -> TrainState:
+        """Adds a row to metrics.csv; returns the state with an empty loss window."""
+        row = self._row(state)
+        self.score = row["valid_elbo"]
+        bar.update(row["step"], **{"test ELBO": row["test_elbo"]})
+        row["steps_per_second"] = bar.steps_per_second
+        row["wall_seconds"] = time.monotonic() - self._start
+        self.table.append(row)
+        pictures = {}
+        if self.log.pictures:
+            pictures = report.grids(self.parts, variables(state))
+        self.log.log(row["step"], {k: v for k, v in row.items() if v is not None}, pictures)
+        self._previous = row["step"]
+        return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))
+
+    def finish(self, state: TrainState) -> None:
+        """Writes the pictures and summary.json of a finished run."""
+        parts, rows = self.parts, self.table.read()
+        bounds = evaluate_bounds(parts, variables(state), self.config.bound_samples, "test")
+        if jax.process_index() != 0:
+            return
+        final = rows[-1]
+        bits = {}
+        offset = parts.data.preprocess.bits_offset
+        if offset is not None:
+            size = int(np.prod(parts.data.shape))
+            bits = {"test_bits_per_dim": bits_per_dimension(final["test_elbo"], size, offset)}
+        summary = {
+            **{name: final[name] for name in ("train_elbo", "valid_elbo", "test_elbo")},
+            **bounds,
+            **bits,
+            "steps": final["step"],
+            "steps_per_second": final.get("steps_per_second"),
+            "wall_seconds": time.monotonic() - self._start,
+            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+            "estimator": dict(self.config.estimator),
+            "data": dict(self.config.data),
+            "model": dict(self.config.model),
+            "seed": self.config.seed,
+            **runfolder.provenance(),
+        }
+        runfolder.write_summary(self.folder, summary)
+        plots.curves(self.folder / "curves.png", rows, self.title)
+        report.save(parts, variables(state), self.folder, self.title)
+        numbers = ", ".join(
+            f"{name} {summary[name]:.2f}" for name in ("train_elbo", "test_elbo", *bounds)
+        )
+        print(f"{self.title}: {numbers}\n{self.folder}")
+
+    def _row(self, state: TrainState) -> dict[str, Any]:
+        parts, step = self.parts, int(state.step)
+        data, now = parts.data, variables(state)
+        key = jax.random.fold_in(parts.key("evaluation"), step)
+        splits = {
+            "train": data.train[: self.config.eval_examples],
+            "valid": data.valid,
+            "test": data.test,
+        }
+        results = {
+            split: metrics.evaluate(parts.recipe, now, images, jax.random.fold_in(key, number))
+            for number, (split, images) in enumerate(splits.items())
+        }
+        row: dict[str, Any] = {"step": step, "epoch": step * parts.batch_size / len(data.train)}
+        steps = step - self._previous
+        row["train_objective"] = -float(state.loss_sum) / steps if steps else None
+        row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
+        layers = ("kl_", "active_")
+        row |= {name: v for name, v in results["test"].items() if name.startswith(layers)}
+        gradients = gradient_statistics(parts.recipe, state, self._probe, key)
+        row |= {name: float(value) for name, value in gradients.items()}
+        return row | {"learning_rate": learning_rate(state.opt_state)}
+
+
+def variables(state: TrainState) -> PyTree:
+    """What the model is applied to."""
+    return {"params": state.params, "constants": state.constants}
+
+
+def evaluate_bounds(parts: Parts, now: PyTree, samples: list[int], split: str) -> dict[str, float]:
+    """The K-sample bounds of a split, each with its standard error."""
+    out = {}
+    for count in samples:
+        images, key = getattr(parts.data, split), parts.key(f"bound {count}")
+        mean, error = metrics.bound(parts.recipe, now, images, key, count)
+        out |= {f"{split}_bound_{count}": mean, f"{split}_bound_{count}_se": error}
+    return out
+
+
+def estimator_name(config: DictConfig) -> str:
+    """The last part of what the configuration names."""
+    return str(config.estimator.get("_target_", "estimator")).rpartition(".")[2]
+
+
+def learning_rate(opt_state: PyTree) -> float | None:
+    """The rate of the latest step, where the optimizer shows it."""
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    return float(found[0][1]) if found else None

@@ -1,0 +1,40 @@
+"""The pictures of a run: reconstructions and samples, as files and as arrays for a logger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fsb import metrics, pictures
+from fsb.assemble import Parts
+from fsb.types import PyTree
+
+COUNT = 40
+"""Images in a picture."""
+
+
+def draw(parts: Parts, variables: PyTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Test images x, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1]."""
+    data_key, model_key = jax.random.split(parts.key("pictures"))
+    images = parts.recipe.layout.replicate(parts.data.test[:COUNT])
+    x, mean = metrics.reconstruct(parts.recipe, variables, images, data_key)
+    samples = metrics.generate(parts.recipe, variables, model_key, COUNT)
+    return np.asarray(x), np.asarray(mean), np.asarray(samples)
+
+
+def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
+    """The pictures as uint8 arrays."""
+    x, mean, samples = draw(parts, variables)
+    return {
+        "reconstructions": pictures.reconstruction_grid(x, mean),
+        "samples": pictures.image_grid(samples, COUNT // 10, 10),
+    }
+
+
+def save(parts: Parts, variables: PyTree, folder: Path, title: str) -> None:
+    """Saves reconstructions.png and samples.png."""
+    x, mean, samples = draw(parts, variables)
+    pictures.save_reconstructions(folder / "reconstructions.png", x, mean, title)
+    pictures.save_images(folder / "samples.png", samples, title, columns=10)

@@ -1,0 +1,140 @@
+"""python -m fsb.train: train a stochastic network, as configs/train.yaml and its groups say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fsb import parallel, runfolder
+from fsb.assemble import Parts, assemble
+from fsb.checkpoint import Checkpoints
+from fsb.compilation import compilation_cache
+from fsb.config import build, load_run_config, program
+from fsb.data.stream import feed
+from fsb.files import write_text_atomic
+from fsb.interrupt import interrupts
+from fsb.log import Logger
+from fsb.progress import Progress
+from fsb.record import Record
+from fsb.schema import Train
+from fsb.step import run_steps
+from fsb.types import FsbError
+
+CHANGEABLE = (
+    "resume",
+    "max_steps",
+    "steps_per_call",
+    "checkpoint_every",
+    "keep_last",
+    "keep_best",
+    "logger",
+    "data.root",
+    "devices",
+    "distributed",
+    "compilation_cache",
+    "modules",
+)
+"""What may be given anew with resume=...; all else is the run's own."""
+
+
+def check(config: DictConfig) -> None:
+    """Whether the run could start: everything is built once, and one step traced."""
+    if config.resume:
+        load_run_config(config.resume, Train, config.modules)
+    else:
+        assemble(config)
+
+
+@program("train", Train, check)
+def main(config: DictConfig) -> None:
+    """Train, then evaluate; everything goes into the run folder."""
+    compilation_cache(config.compilation_cache)
+    parallel.join(**config.distributed)
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if config.resume:
+        config = resumed(config, hydra.overrides.task)
+    else:
+        folder = runfolder.new_run_folder(folder)
+    parts = assemble(config)
+    plain = OmegaConf.to_container(config, resolve=True)
+    if jax.process_index() == 0:
+        write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    log = build(config.logger, folder, plain, modules=config.modules)
+    try:
+        train(parts, config, folder, log)
+    finally:
+        log.finish()
+
+
+def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of the run to resume, with what may change taken from ``config``.
+
+    Raises:
+      FsbError: something else was given on the command line.
+    """
+    saved = load_run_config(config.resume, Train, config.modules)
+    OmegaConf.set_struct(saved, False)
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        home = next((name for name in CHANGEABLE if f"{key}.".startswith(f"{name}.")), None)
+        if home is None:
+            allowed = ", ".join(name for name in CHANGEABLE if name != "resume")
+            raise FsbError(f"{key}: a resumed run goes on as it was; only {allowed} can change")
+        OmegaConf.update(saved, home, OmegaConf.select(config, home), merge=False)
+    return saved
+
+
+def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
+    """Trains until ``max_steps``, from the newest checkpoint in the folder if there is one.
+
+    An interrupt ends it after the current chunk, its state saved, with exit code 128 + signal.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep_last, config.keep_best)
+    state, step = parts.first_state(), 0
+    if checkpoints.steps():
+        state, step = checkpoints.restore(state)
+    if step > config.max_steps:
+        raise FsbError(f"max_steps={config.max_steps}: the run is already at step {step}")
+    record = Record(parts, config, folder, log, step)
+    with (
+        feed(
+            parts.data.train,
+            parts.key("order"),
+            parts.batch_size,
+            config.steps_per_call,
+            put=parts.recipe.layout.replicate,
+        ) as batches,
+        Progress(record.title, config.max_steps, step) as bar,
+        interrupts() as asked,
+    ):
+        if step == 0:
+            state = record.evaluate(state, bar)
+        while step < config.max_steps and not parallel.any_process(bool(asked.signal)):
+            stops = (config.eval_every, config.checkpoint_every)
+            left = [config.max_steps - step, *(every - step % every for every in stops)]
+            count = min(config.steps_per_call, *left)
+            sum_before = float(state.loss_sum)
+            state = run_steps(parts.recipe, state, *batches(step, count), count)
+            step += count
+            bar.update(step, **{"train ELBO": (sum_before - float(state.loss_sum)) / count})
+            last = step == config.max_steps
+            if last or step % config.eval_every == 0:
+                state = record.evaluate(state, bar)
+            if last or step % config.checkpoint_every == 0:
+                checkpoints.save(step, state, record.score)
+        if step < config.max_steps:
+            checkpoints.save(step, state, record.score)
+    checkpoints.close()
+    if step < config.max_steps:
+        print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
+        raise SystemExit(asked.exit_code)
+    record.finish(state)
+
+
+if __name__ == "__main__":
+    main()
