@@ -1,0 +1,38 @@
+# fsb: `make help` lists what there is. Every target sets up what it needs.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+ARGS ?=
+
+.PHONY: help train test check lint bench test-matrix clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml scripts/venv.sh
+	@echo "Setting up $(VENV) (about a minute)"
+	@scripts/venv.sh $(VENV)
+	@touch $@
+
+train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digits; ARGS="data=mnist ..." changes it
+	@$(RUN) -m fsb.train $(ARGS)
+
+test: check ## all tests (under 15 minutes)
+	$(RUN) -m pytest -m slow
+
+check: lint ## lint, types and the fast tests (under 4 minutes)
+	$(RUN) -m pytest -m "not slow"
+
+lint: $(VENV)/.installed ## ruff and the type checker
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(VENV)/.installed ## speed of the train step, as ratios
+	$(RUN) -m fsb.bench $(ARGS)
+
+test-matrix: ## the fast tests on Python 3.11 and 3.12 with jax 0.10.2, 0.11.2 and the newest
+	scripts/test_matrix.sh
+
+clean: ## remove the virtual environments and caches, nothing you made
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
