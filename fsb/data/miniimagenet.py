@@ -125,7 +125,7 @@ def _prepared(home: Path) -> Source:
     theirs = {"train": "train", "val": "validation", "test": "test"}
     parts = {
         ours: Part(
-            [str(example["label"]) for example in examples(home, split, "label")],
+            [example["label"].decode() for example in examples(home, split, "label")],
             partial(_images, home, split),
         )
         for ours, split in theirs.items()

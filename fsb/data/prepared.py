@@ -76,7 +76,7 @@ def _records(builder: Any, info: Any) -> Iterator[bytes]:
     if builder.info.file_format.value == "array_record":
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        source = ArrayRecordDataSource(info.filepaths)
+        source = ArrayRecordDataSource([str(file) for file in info.filepaths])
         for at in range(0, len(source), 1000):
             yield from source.__getitems__(range(at, min(at + 1000, len(source))))
         return
