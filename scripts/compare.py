@@ -1,0 +1,99 @@
+"""Puts the runs below a folder side by side: results.csv, curves.csv and plots.
+
+    python scripts/compare.py runs/multirun/2026-01-31/12-00-00 experiments/compare_mnist
+
+Runs that differ in their seed alone become one line with a band of one standard deviation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from fsb import plots
+from fsb.log import MetricsFile
+
+FIELDS = ("train_elbo", "test_elbo", "gradient_variance")
+RESULTS = (
+    "train_elbo",
+    "valid_elbo",
+    "test_elbo",
+    "test_bound_100",
+    "test_bound_100_se",
+    "test_bound_200",
+    "test_bound_200_se",
+    "test_bits_per_dim",
+    "steps",
+    "steps_per_second",
+    "wall_seconds",
+    "parameters",
+    "git_commit",
+    "device",
+)
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """The settings of a run by full name, estimator and data by their short ones."""
+    config = OmegaConf.load(folder / "config.yaml")
+    flat = {}
+    for group in ("data", "model", "estimator", "optimizer"):
+        for key, value in config[group].items():
+            short = str(value).rpartition(".")[2] if key == "_target_" else str(value)
+            flat[group if key == "_target_" else f"{group}.{key}"] = short
+    return flat | {"seed": str(config.seed), "batch_size": str(config.batch_size)}
+
+
+def label(run: dict[str, str], runs: list[dict[str, str]]) -> str:
+    """The estimator, and what else differs between runs of the same estimator."""
+    same = [other for other in runs if other["estimator"] == run["estimator"]]
+    differing = [
+        key for key in run if key != "seed" and len({other.get(key) for other in same}) > 1
+    ]
+    extra = ", ".join(f"{key.rpartition('.')[2]} {run[key]}" for key in differing)
+    return f"{run['estimator']} ({extra})" if extra else run["estimator"]
+
+
+def compare(runs_folder: Path, out: Path, title: str) -> None:
+    """Collects every finished run below ``runs_folder`` into ``out``."""
+    folders = sorted(path.parent for path in runs_folder.rglob("summary.json"))
+    if not folders:
+        raise SystemExit(f"no finished run (summary.json) below {runs_folder}")
+    found = [settings(folder) for folder in folders]
+    out.mkdir(parents=True, exist_ok=True)
+    lines = defaultdict(list)
+    for name in ("results.csv", "curves.csv"):
+        (out / name).unlink(missing_ok=True)  # both are made anew, from the runs
+    results, curves = MetricsFile(out / "results.csv"), MetricsFile(out / "curves.csv")
+    for folder, run in zip(folders, found, strict=True):
+        summary = json.loads((folder / "summary.json").read_text())
+        name = label(run, found)
+        results.append(
+            {"run": name, "data": run["data"], "seed": int(run["seed"])}
+            | {key: summary[key] for key in RESULTS if key in summary}
+        )
+        rows = MetricsFile(folder / "metrics.csv").read()
+        for row in rows:
+            curves.append({"run": name, "seed": int(run["seed"])} | row)
+        lines[name].append(rows)
+    for field in FIELDS:
+        log = field == "gradient_variance"
+        unit = "trace of the covariance" if log else "nats"
+        for kind in ("png", "pdf"):
+            words = field.replace("_", " ").replace("elbo", "ELBO")
+            plots.compare_curves(
+                out / f"{field}.{kind}", lines, field, title, f"{words} ({unit})", log
+            )
+    print(f"{len(folders)} runs -> {out}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, help="folder of run folders, at any depth")
+    parser.add_argument("out", type=Path, help="folder for the results, such as experiments/NAME")
+    parser.add_argument("--title", default="", help="above the plots")
+    arguments = parser.parse_args()
+    compare(arguments.runs, arguments.out, arguments.title)
