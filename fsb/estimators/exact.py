@@ -58,7 +58,10 @@ def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dic
     states = math.prod(len(s) ** n for s, n in zip(supports, units, strict=True))
     if states > max_states:
         sizes = ", ".join(f"{site.name}: {n} units" for site, n in zip(sites, units, strict=True))
-        raise FsbError(f"exact: {states} joint states ({sizes}) are more than {max_states}")
+        raise FsbError(
+            f"exact: about 10^{math.log10(states):.0f} joint states ({sizes}), "
+            f"more than max_states={max_states}; use fewer units or another estimator"
+        )
     digits = np.unravel_index(
         np.arange(states),
         [len(s) for s, n in zip(supports, units, strict=True) for _ in range(n)] or [1],
