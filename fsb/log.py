@@ -105,7 +105,12 @@ def _parsed(text: str) -> int | float | str:
 
 
 class Logger(Protocol):
-    """Where the numbers of a run go beside its own ``metrics.csv``."""
+    """Where the numbers of a run go beside its own ``metrics.csv``.
+
+    pictures: whether it has a use for images, which cost something to make.
+    """
+
+    pictures: bool
 
     def log(
         self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = ...
@@ -117,6 +122,8 @@ class Logger(Protocol):
 
 
 class _NoLogger:
+    pictures = False
+
     def log(
         self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = {}
     ) -> None:

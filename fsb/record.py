@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -55,19 +56,14 @@ class Record:
     def finish(self, state: TrainState) -> None:
         """Writes the pictures and summary.json of a finished run."""
         parts, rows = self.parts, self.table.read()
-        bounds = evaluate_bounds(parts, variables(state), self.config.bound_samples, "test")
+        found = bounds(parts, variables(state), self.config.bound_samples, "test")
         if jax.process_index() != 0:
             return
         final = rows[-1]
-        bits = {}
-        offset = parts.data.preprocess.bits_offset
-        if offset is not None:
-            size = int(np.prod(parts.data.shape))
-            bits = {"test_bits_per_dim": bits_per_dimension(final["test_elbo"], size, offset)}
         summary = {
             **{name: final[name] for name in ("train_elbo", "valid_elbo", "test_elbo")},
-            **bounds,
-            **bits,
+            **found,
+            **bits(parts, final["test_elbo"], "test_bits_per_dim"),
             "steps": final["step"],
             "steps_per_second": final.get("steps_per_second"),
             "wall_seconds": time.monotonic() - self._start,
@@ -81,9 +77,8 @@ class Record:
         runfolder.write_summary(self.folder, summary)
         plots.curves(self.folder / "curves.png", rows, self.title)
         report.save(parts, variables(state), self.folder, self.title)
-        numbers = ", ".join(
-            f"{name} {summary[name]:.2f}" for name in ("train_elbo", "test_elbo", *bounds)
-        )
+        names = ("train_elbo", "test_elbo", *(name for name in found if name[-1] != "e"))
+        numbers = ", ".join(f"{name} {summary[name]:.2f}" for name in names)
         print(f"{self.title}: {numbers}\n{self.folder}")
 
     def _row(self, state: TrainState) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def variables(state: TrainState) -> PyTree:
     return {"params": state.params, "constants": state.constants}
 
 
-def evaluate_bounds(parts: Parts, now: PyTree, samples: list[int], split: str) -> dict[str, float]:
+def bounds(parts: Parts, now: PyTree, samples: list[int], split: str) -> dict[str, float]:
     """The K-sample bounds of a split, each with its standard error."""
     out = {}
     for count in samples:
@@ -123,6 +118,14 @@ def evaluate_bounds(parts: Parts, now: PyTree, samples: list[int], split: str) -
         mean, error = metrics.bound(parts.recipe, now, images, key, count)
         out |= {f"{split}_bound_{count}": mean, f"{split}_bound_{count}_se": error}
     return out
+
+
+def bits(parts: Parts, elbo: float, name: str) -> dict[str, float]:
+    """Bits per dimension under ``name``; nothing where the data are not dequantised."""
+    offset = parts.data.preprocess.bits_offset
+    if offset is None:
+        return {}
+    return {name: float(bits_per_dimension(elbo, math.prod(parts.data.shape), offset))}
 
 
 def estimator_name(config: DictConfig) -> str:

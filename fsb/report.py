@@ -15,10 +15,12 @@ COUNT = 40
 """Images in a picture."""
 
 
-def draw(parts: Parts, variables: PyTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Test images x, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1]."""
+def draw(
+    parts: Parts, variables: PyTree, split: str = "test"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images x of a split, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1]."""
     data_key, model_key = jax.random.split(parts.key("pictures"))
-    images = parts.recipe.layout.replicate(parts.data.test[:COUNT])
+    images = parts.recipe.layout.replicate(getattr(parts.data, split)[:COUNT])
     x, mean = metrics.reconstruct(parts.recipe, variables, images, data_key)
     samples = metrics.generate(parts.recipe, variables, model_key, COUNT)
     return np.asarray(x), np.asarray(mean), np.asarray(samples)
@@ -33,8 +35,8 @@ def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
     }
 
 
-def save(parts: Parts, variables: PyTree, folder: Path, title: str) -> None:
+def save(parts: Parts, variables: PyTree, folder: Path, title: str, split: str = "test") -> None:
     """Saves reconstructions.png and samples.png."""
-    x, mean, samples = draw(parts, variables)
+    x, mean, samples = draw(parts, variables, split)
     pictures.save_reconstructions(folder / "reconstructions.png", x, mean, title)
     pictures.save_images(folder / "samples.png", samples, title, columns=10)

@@ -19,6 +19,8 @@ FINISH_TIMEOUT = 60.0  # seconds an online run may take to send what is left
 class WandbLogger:
     """Scalars and images of a run. The first failure is one warning, and the last call made."""
 
+    pictures = True
+
     def __init__(
         self,
         folder: Path,

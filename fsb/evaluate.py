@@ -1,0 +1,79 @@
+"""python -m fsb.evaluate run=FOLDER: bounds, KL and pictures of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from omegaconf import DictConfig, OmegaConf
+
+from fsb import metrics, report, runfolder
+from fsb.assemble import Parts, assemble
+from fsb.checkpoint import Checkpoints
+from fsb.compilation import compilation_cache
+from fsb.config import load_run_config, program
+from fsb.files import write_json_atomic
+from fsb.record import bits, bounds, estimator_name, variables
+from fsb.schema import Evaluate, Train
+from fsb.types import FsbError
+
+WHICH = {"last": "latest", "best": "best"}
+
+
+def check(config: DictConfig) -> None:
+    """Whether there is such a run, its data, and a checkpoint."""
+    reopen(config)
+    if not Checkpoints(Path(config.run) / "checkpoints").steps():
+        raise FsbError(f"{config.run}: it holds no checkpoint yet")
+
+
+def reopen(config: DictConfig) -> tuple[DictConfig, Parts]:
+    """The configuration of the run and its parts, with the batch, seed and devices asked for."""
+    saved = load_run_config(config.run, Train, config.modules)
+    OmegaConf.set_struct(saved, False)
+    saved.devices = config.devices
+    saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
+    if config.data_root is not None:
+        saved.data.root = config.data_root
+    return saved, assemble(saved)
+
+
+@program("evaluate", Evaluate, check)
+def main(config: DictConfig) -> None:
+    """Evaluate a run; the numbers and pictures go into its folder, under evaluation/."""
+    compilation_cache(config.compilation_cache)
+    saved, parts = reopen(config)
+    folder = Path(config.run)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])
+    parts = parts._replace(seed=config.seed)
+    title = f"{parts.data.name} {estimator_name(saved)}, step {step}, {config.split}"
+    results = evaluate(parts, variables(state), config.split, config.bound_samples)
+    if jax.process_index() != 0:
+        return
+    home = folder / "evaluation" / f"{config.split}_{step}"
+    home.mkdir(parents=True, exist_ok=True)
+    record = {"step": step, "split": config.split, "seed": config.seed}
+    write_json_atomic(home / "evaluation.json", record | results | runfolder.provenance())
+    report.save(parts, variables(state), home, title, config.split)
+    print(title)
+    for name, value in results.items():
+        print(f"{name:>16}  {value:.4f}" if isinstance(value, float) else f"{name:>16}  {value}")
+    print(home)
+
+
+def evaluate(parts: Parts, now: Any, split: str, samples: list[int]) -> dict[str, Any]:
+    """ELBO, KL and active units per layer, K-sample bounds, and bits/dim where they apply."""
+    images = getattr(parts.data, split)
+    results = metrics.evaluate(parts.recipe, now, images, parts.key("evaluation"))
+    return {
+        "images": len(images),
+        **results,
+        **bits(parts, results["elbo"], "bits_per_dim"),
+        **bounds(parts, now, samples, split),
+    }
+
+
+if __name__ == "__main__":
+    main()
