@@ -87,14 +87,16 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
         folder = f"file://{Path(args.config_dir).absolute()}"
         path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
     loader, name = ConfigLoaderImpl(path), args.config_name or config_name
-    with _explained(loader, name, args.overrides, sweep=True):
+    with _explained(loader, name, args.overrides, args.multirun):
         parsed = OverridesParser.create(loader).parse_overrides(args.overrides)
         master = loader.load_configuration(
             name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
         )
-    if not args.multirun and master.hydra.mode != RunMode.MULTIRUN:
-        with _explained(loader, name, args.overrides):
-            yield loader.load_configuration(name, args.overrides, RunMode.RUN)
+        sweep = args.multirun or master.hydra.mode == RunMode.MULTIRUN
+        if not sweep:
+            loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    if not sweep:
+        yield master
         return
     for number, overrides in enumerate(_jobs(loader, master, parsed)):
         with _explained(loader, name, overrides):
@@ -178,9 +180,9 @@ def _blame(
                 f"{override.input_line}: several values; add --multirun to run each, "
                 "or write [a,b] for a list"
             )
-        if options and not override.is_delete():
-            if not isinstance(override.value(), str | list) and not override.is_sweep_override():
-                return unknown(override.key_or_group, override.value(), options)
+        single = not override.is_sweep_override() and not override.is_delete()
+        if options and single and not isinstance(override.value(), str | list):
+            return unknown(override.key_or_group, override.value(), options)
         groups += [override] * bool(options)
     base = loader.load_configuration(
         name,
@@ -207,7 +209,9 @@ def _blame(
 def first_line(error: BaseException) -> str:
     """The first line that says something, and that of the cause, without Hydra's advice."""
     if isinstance(error, yaml.MarkedYAMLError):
-        return f"{error.problem or error.context}, {str(error.problem_mark).strip()}"
+        mark = error.problem_mark
+        where = f", line {mark.line + 1} of {mark.name}" if mark else ""
+        return f"{error.problem or error.context}{where}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
     return f"{line} {first_line(error.__cause__)}" if error.__cause__ else line

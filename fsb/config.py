@@ -17,6 +17,7 @@ from typing import Any, cast
 import yaml
 from hydra._internal.utils import _run_hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,7 +29,8 @@ from fsb.types import FsbError
 
 __all__ = ["build", "checked", "configs_dir", "load_run_config", "preflight", "program", "verify"]
 
-MAX_CONFIG_BYTES = 1 << 18
+MAX_CONFIG_BYTES = 1 << 16
+MAX_CONFIG_DEPTH = 50
 
 Check = Callable[[DictConfig], None]
 
@@ -65,11 +67,15 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[..., None]:
         @functools.wraps(main)
         def job(config: DictConfig) -> Any:
+            hydra = HydraConfig.get()
+            sweep = hydra.mode == RunMode.MULTIRUN
+            if sweep:
+                print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
             try:
                 return main(checked(config, schema))
             except FsbError as error:
-                print(f"fsb: error: {error}", file=sys.stderr)
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                _tell(str(error))
+                if sweep:
                     raise  # the launcher notes it and goes on with the next job
                 raise SystemExit(2) from None
 
@@ -81,7 +87,7 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
                 if not (args.help or args.hydra_help or args.info or args.shell_completion):
                     preflight(config_name, argv, schema, None if args.cfg else check)
             except FsbError as error:
-                print(f"fsb: error: {error}", file=sys.stderr)
+                _tell(str(error))
                 raise SystemExit(2) from None
             # Otherwise Hydra prints the errors of jobs itself, and exits with 1 for all of them.
             os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -95,12 +101,19 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
                 )
             except FsbError:  # of a job in a sweep, printed by the job
                 raise SystemExit(2) from None
+            except HydraException as error:
+                _tell(first_line(error))
+                raise SystemExit(2) from None
             except KeyboardInterrupt:
                 raise SystemExit(130) from None
 
         return command
 
     return decorate
+
+
+def _tell(message: str) -> None:
+    print(f"fsb: error: {message}", file=sys.stderr)
 
 
 def preflight(
@@ -181,20 +194,38 @@ def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
             raise FsbError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes, not a configuration")
-        if "${" in text or any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
-            raise FsbError(f"{path}: holds an interpolation or an alias, which no run writes")
-        config = OmegaConf.create(yaml.safe_load(text))
-    except FsbError:
+        if not _harmless(text):
+            raise FsbError(
+                f"{path}: holds an interpolation, an alias or nesting that no run writes"
+            )
+        values = yaml.safe_load(text)
+    except FsbError:  # a ValueError too
         raise
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise FsbError(f"{path}: {first_line(error)}") from None
-    if not isinstance(config, DictConfig):
+    if not isinstance(values, dict):
         raise FsbError(f"{path}: is not a group of keys")
-    config.modules = list(modules)
     try:
-        return checked(config, schema)
-    except FsbError as error:
-        raise FsbError(f"{path}: {error}") from None
+        return checked(OmegaConf.create({**values, "modules": list(modules)}), schema)
+    except (FsbError, OmegaConfBaseException) as error:
+        raise FsbError(f"{path}: {first_line(error)}") from None
+
+
+def _harmless(text: str) -> bool:
+    """Whether YAML holds only plain data, in an amount that its length bounds."""
+    starts = (
+        yaml.BlockMappingStartToken,
+        yaml.BlockSequenceStartToken,
+        yaml.FlowMappingStartToken,
+        yaml.FlowSequenceStartToken,
+    )
+    ends = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+    depth = 0
+    for token in yaml.scan(text):
+        depth += isinstance(token, starts) - isinstance(token, ends)
+        if depth > MAX_CONFIG_DEPTH or isinstance(token, yaml.AliasToken):
+            return False
+    return "${" not in text
 
 
 def _check_folder(composed: DictConfig, sweep: bool) -> None:

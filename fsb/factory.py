@@ -196,5 +196,5 @@ def _public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:
     return {name: item for name in names if callable(item := getattr(module, name))}
 
 
-def _within(name: Any, modules: Iterable[str]) -> bool:
+def _within(name: Any, modules: Iterable[Any]) -> bool:
     return any(f"{name}.".startswith(f"{module}.") for module in modules)

@@ -40,7 +40,12 @@ def sgd(
     ([-0.1..., -0.1...], 0.1...)
     """
     _within("momentum", momentum)
-    return _visible(optax.sgd, learning_rate, warmup_steps, decay_steps, momentum=momentum)
+    return _visible(
+        lambda learning_rate: optax.sgd(learning_rate, momentum),
+        learning_rate,
+        warmup_steps,
+        decay_steps,
+    )
 
 
 def adam(
@@ -68,17 +73,22 @@ def adam(
     """
     _within("b1", b1)
     _within("b2", b2)
-    return _visible(optax.adam, learning_rate, warmup_steps, decay_steps, b1=b1, b2=b2)
+    return _visible(
+        lambda learning_rate: optax.adam(learning_rate, b1, b2),
+        learning_rate,
+        warmup_steps,
+        decay_steps,
+    )
 
 
 def _visible(
-    factory: Callable, learning_rate: float, warmup_steps: int, decay_steps: int, **constants: float
+    make: Callable, learning_rate: float, warmup_steps: int, decay_steps: int
 ) -> optax.GradientTransformation:
-    """The optimiser with its rate alone in the state; the rest compiles as constants."""
+    """The optimiser with its rate, and nothing else, in the state: the rest stays constant."""
     if not 0 < learning_rate < math.inf:
         raise FsbError(f"learning_rate must be positive and finite, got {learning_rate}")
     rate = _schedule(learning_rate, warmup_steps, decay_steps)
-    return optax.inject_hyperparams(factory, static_args=tuple(constants))(rate, **constants)
+    return optax.inject_hyperparams(make)(learning_rate=rate)
 
 
 def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> float | optax.Schedule:
