@@ -1,6 +1,7 @@
 """Strict numerics for every test, and eight simulated devices."""
 
 import os
+import sys
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,8 +10,12 @@ os.environ["NPROC"] = "16"  # in-process collectives need two threads a device
 os.environ["WANDB_MODE"] = "offline"
 os.environ["FSB_CACHE"] = tempfile.mkdtemp(prefix="fsb-test-")  # nothing a user prepared is touched
 
+import absl.logging
 import jax
 import pytest
+
+# Hydra closes the handlers it finds, and absl's would close pytest's capture with it.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

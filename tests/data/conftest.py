@@ -3,15 +3,10 @@
 import gzip
 import os
 import struct
-import sys
 from pathlib import Path
 
-import absl.logging
 import numpy as np
 import pytest
-
-# Hydra closes the handlers it finds, and absl's (TFDS imports it) would close pytest's capture.
-absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 _REAL = os.environ.get("FSB_DATA") or str(Path(__file__).parents[3] / "shared" / "data")
 
