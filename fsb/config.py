@@ -7,6 +7,7 @@ shows its traceback and exits with 1.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import tempfile
@@ -187,8 +188,9 @@ def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()
     """
     path = Path(folder) / "config.yaml"
     if not path.is_file():
-        kind = "is not a run folder: it holds no config.yaml"
-        raise FsbError(f"{folder} {kind if path.parent.is_dir() else 'does not exist'}")
+        if not path.parent.is_dir():
+            raise FsbError(f"run folder {folder}: does not exist")
+        raise FsbError(f"run folder {folder}: holds no config.yaml")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
@@ -198,17 +200,18 @@ def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()
             raise FsbError(
                 f"{path}: holds an interpolation, an alias or nesting that no run writes"
             )
-        values = yaml.safe_load(text)
+        config = OmegaConf.load(io.StringIO(text))
     except FsbError:  # a ValueError too
         raise
-    except (OSError, yaml.YAMLError, ValueError) as error:
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise FsbError(f"{path}: {first_line(error)}") from None
-    if not isinstance(values, dict):
+    if not isinstance(config, DictConfig):
         raise FsbError(f"{path}: is not a group of keys")
+    config.modules = list(modules)
     try:
-        return checked(OmegaConf.create({**values, "modules": list(modules)}), schema)
-    except (FsbError, OmegaConfBaseException) as error:
-        raise FsbError(f"{path}: {first_line(error)}") from None
+        return checked(config, schema)
+    except FsbError as error:
+        raise FsbError(f"{path}: {error}") from None
 
 
 def _harmless(text: str) -> bool:

@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -64,6 +65,8 @@ class Distributed:
             )
         if self.num_processes > 1 and self.coordinator is None:
             raise FsbError("distributed.coordinator: several processes need one, as host:port")
+        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
+            raise FsbError(f"distributed.coordinator: {self.coordinator} is not host:port")
 
 
 @dataclass(frozen=True)
