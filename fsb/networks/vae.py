@@ -15,6 +15,9 @@ from fsb.networks.likelihoods import Likelihood
 from fsb.types import Array, Evidence, FsbError, Sample
 
 
+INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
 class MLP(nn.Module):
     """``hidden`` tanh layers of ``width`` units, then a linear layer to ``outputs``."""
 
@@ -25,8 +28,8 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for _ in range(self.hidden):
-            x = jnp.tanh(nn.Dense(self.width)(x))
-        return nn.Dense(self.outputs)(x)
+            x = jnp.tanh(nn.Dense(self.width, kernel_init=INIT)(x))
+        return nn.Dense(self.outputs, kernel_init=INIT)(x)
 
 
 class VAE(nn.Module):
