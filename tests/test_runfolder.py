@@ -23,7 +23,9 @@ def test_a_new_folder(tmp_path):
     folder = runfolder.new_run_folder(tmp_path / "a" / "b")
     assert folder == tmp_path / "a" / "b"
     assert folder.is_dir()
-    assert runfolder.new_run_folder(folder) == folder  # empty: nothing is lost
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert runfolder.new_run_folder(empty) == empty  # nothing is lost
     (folder / "metrics.csv").write_text("step\n")
     with pytest.raises(FsbError, match=r"is not empty: .*resume=") as caught:
         runfolder.new_run_folder(folder)
