@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 from omegaconf import DictConfig, OmegaConf
 
-from fsb import metrics, report, runfolder
+from fsb import metrics, parallel, report, runfolder
 from fsb.assemble import Parts, assemble
 from fsb.checkpoint import Checkpoints
 from fsb.compilation import compilation_cache
@@ -29,14 +28,16 @@ def check(config: DictConfig) -> None:
 
 
 def reopen(config: DictConfig) -> tuple[DictConfig, Parts]:
-    """The configuration of the run and its parts, with the batch, seed and devices asked for."""
+    """The configuration of the run and its parts, on the devices asked for."""
     saved = load_run_config(config.run, Train, config.modules)
     OmegaConf.set_struct(saved, False)
     saved.devices = config.devices
     saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
     if config.data_root is not None:
         saved.data.root = config.data_root
-    return saved, assemble(saved)
+    # Nothing is trained, so that the batch need only suit the devices.
+    count = parallel.layout(config.devices).size
+    return saved, assemble(saved, max(1, saved.batch_size // count) * count)
 
 
 @program("evaluate", Evaluate, check)
@@ -49,11 +50,12 @@ def main(config: DictConfig) -> None:
     state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])
     parts = parts._replace(seed=config.seed)
     title = f"{parts.data.name} {estimator_name(saved)}, step {step}, {config.split}"
-    results = evaluate(parts, variables(state), config.split, config.bound_samples)
-    if jax.process_index() != 0:
-        return
+    results = evaluate(parts, variables(state), config)
     home = folder / "evaluation" / f"{config.split}_{step}"
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FsbError(f"cannot make the folder {home}: {error.strerror}") from error
     record = {"step": step, "split": config.split, "seed": config.seed}
     write_json_atomic(home / "evaluation.json", record | results | runfolder.provenance())
     report.save(parts, variables(state), home, title, config.split)
@@ -63,15 +65,15 @@ def main(config: DictConfig) -> None:
     print(home)
 
 
-def evaluate(parts: Parts, now: Any, split: str, samples: list[int]) -> dict[str, Any]:
+def evaluate(parts: Parts, now: Any, config: DictConfig) -> dict[str, Any]:
     """ELBO, KL and active units per layer, K-sample bounds, and bits/dim where they apply."""
-    images = getattr(parts.data, split)
-    results = metrics.evaluate(parts.recipe, now, images, parts.key("evaluation"))
+    images, batch = getattr(parts.data, config.split), config.batch_size
+    results = metrics.evaluate(parts.recipe, now, images, parts.key("evaluation"), batch)
     return {
         "images": len(images),
         **results,
         **bits(parts, results["elbo"], "bits_per_dim"),
-        **bounds(parts, now, samples, split),
+        **bounds(parts, now, config.bound_samples, config.split, batch),
     }
 
 

@@ -13,11 +13,6 @@ class Interrupt:
 
     signal: int = 0
 
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal, as shells have it."""
-        return 128 + self.signal
-
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Interrupt]:
@@ -26,8 +21,8 @@ def interrupts() -> Iterator[Interrupt]:
     >>> import os, signal
     >>> with interrupts() as asked:
     ...     os.kill(os.getpid(), signal.SIGTERM)
-    ...     asked.exit_code
-    143
+    ...     asked.signal
+    15
     """
     asked = Interrupt()
     if threading.current_thread() is not threading.main_thread():

@@ -27,7 +27,7 @@ def evidence_of(
 
 
 def evaluate(
-    recipe: Recipe, variables: PyTree, images: np.ndarray, key: Array, batch: int = 500
+    recipe: Recipe, variables: PyTree, images: np.ndarray, key: Array, batch: int = 512
 ) -> dict[str, float]:
     """Single-sample evaluation of stored images [N, ...], always with hard samples.
 
@@ -59,7 +59,7 @@ def bound(
     images: np.ndarray,
     key: Array,
     num_samples: int,
-    batch: int = 100,
+    batch: int = 128,
 ) -> tuple[float, float]:
     """The K-sample importance-weighted bound: mean over the images and its standard error, nats."""
     parts = [
@@ -91,12 +91,13 @@ def _sums(recipe: Recipe, variables: PyTree, images: Array, weight: Array, key: 
         p = p.reshape(p.shape[0], -1)
         return (weight @ p, weight @ p**2)
 
-    return {
+    sums = {
         "elbo": weight @ values,
         "elbo_squared": weight @ values**2,
         "kl": tuple(weight @ kl for kl in kl_per_layer(evidence)),
         "units": tuple(over_batch(site.dist.decode(site.dist.mean(site.eta))) for site in sites),
     }
+    return recipe.layout.gather(sums)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -107,7 +108,7 @@ def _bounds(recipe: Recipe, variables: PyTree, images: Array, key: Array, num_sa
     def weights(key):
         return log_weight(evidence_of(recipe, variables, x, key)[0])
 
-    return importance_weighted_bound(weights, sample_key, num_samples)
+    return recipe.layout.gather(importance_weighted_bound(weights, sample_key, num_samples))
 
 
 @jax.jit

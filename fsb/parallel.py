@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fsb.types import Array, FsbError
+from fsb.types import Array, FsbError, PyTree
 
 
 class Layout(NamedTuple):
@@ -32,6 +32,10 @@ class Layout(NamedTuple):
     def split(self, array: Any) -> Array:
         return _put(array, self.batched)
 
+    def gather(self, arrays: PyTree) -> PyTree:
+        """Inside jit: the arrays whole on every device, so that every process can read them."""
+        return jax.lax.with_sharding_constraint(arrays, self.replicated)
+
 
 def layout(devices: int | None = None) -> Layout:
     """A mesh over the first ``devices`` devices of all processes; None takes all.
@@ -53,13 +57,23 @@ def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
         jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
-def any_process(flag: bool) -> bool:
-    """Whether the flag is up in any process; every process must ask."""
+def largest(number: int) -> int:
+    """The largest of the processes' numbers; every process must ask."""
     if jax.process_count() == 1:
-        return flag
+        return number
     from jax.experimental.multihost_utils import process_allgather
 
-    return bool(np.any(process_allgather(np.array(flag))))
+    return int(np.max(process_allgather(np.array(number))))
+
+
+def from_first(text: str) -> str:
+    """The text of process 0, in every process; at most 4096 bytes."""
+    if jax.process_count() == 1:
+        return text
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    data = np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8)
+    return bytes(broadcast_one_to_all(data)).rstrip(b"\0").decode()
 
 
 def _put(array: Any, sharding: NamedSharding) -> Array:

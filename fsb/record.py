@@ -24,19 +24,20 @@ from fsb.types import PyTree
 class Record:
     """The record of one run, in its folder and in its logger.
 
+    rows: of metrics.csv up to the current step.
     score: the newest validation ELBO, by which checkpoints are ranked; None before the first.
     """
 
     def __init__(self, parts: Parts, config: DictConfig, folder: Path, log: Logger, step: int):
         self.parts, self.config, self.folder, self.log = parts, config, folder, log
-        self.score: float | None = None
         self.title = f"{parts.data.name} {estimator_name(config)}"
         self.table = MetricsFile(folder / "metrics.csv")
         self.table.truncate(step)
-        rows = self.table.read()
-        self._start = time.monotonic() - (rows[-1]["wall_seconds"] if rows else 0.0)
+        # Process 0 may not have truncated yet, where another one reads.
+        self.rows = [row for row in self.table.read() if row["step"] <= step]
+        self.score: float | None = self.rows[-1]["valid_elbo"] if self.rows else None
+        self._start = time.monotonic() - (self.rows[-1]["wall_seconds"] if self.rows else 0.0)
         self._probe = parts.recipe.layout.split(parts.probe)
-        self._previous = rows[-1]["step"] if rows else 0
 
     def evaluate(self, state: TrainState, bar: Progress) -> TrainState:
         """Adds a row to metrics.csv; returns the state with an empty loss window."""
@@ -46,20 +47,20 @@ class Record:
         row["steps_per_second"] = bar.steps_per_second
         row["wall_seconds"] = time.monotonic() - self._start
         self.table.append(row)
+        self.rows.append({name: value for name, value in row.items() if value is not None})
         pictures = {}
         if self.log.pictures:
             pictures = report.grids(self.parts, variables(state))
-        self.log.log(row["step"], {k: v for k, v in row.items() if v is not None}, pictures)
-        self._previous = row["step"]
+        self.log.log(row["step"], self.rows[-1], pictures)
         return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))
 
     def finish(self, state: TrainState) -> None:
         """Writes the pictures and summary.json of a finished run."""
-        parts, rows = self.parts, self.table.read()
+        parts, final = self.parts, self.rows[-1]
         found = bounds(parts, variables(state), self.config.bound_samples, "test")
+        report.save(parts, variables(state), self.folder, self.title)
         if jax.process_index() != 0:
             return
-        final = rows[-1]
         summary = {
             **{name: final[name] for name in ("train_elbo", "valid_elbo", "test_elbo")},
             **found,
@@ -75,8 +76,7 @@ class Record:
             **runfolder.provenance(),
         }
         runfolder.write_summary(self.folder, summary)
-        plots.curves(self.folder / "curves.png", rows, self.title)
-        report.save(parts, variables(state), self.folder, self.title)
+        plots.curves(self.folder / "curves.png", self.rows, self.title)
         names = ("train_elbo", "test_elbo", *(name for name in found if name[-1] != "e"))
         numbers = ", ".join(f"{name} {summary[name]:.2f}" for name in names)
         print(f"{self.title}: {numbers}\n{self.folder}")
@@ -95,7 +95,7 @@ class Record:
             for number, (split, images) in enumerate(splits.items())
         }
         row: dict[str, Any] = {"step": step, "epoch": step * parts.batch_size / len(data.train)}
-        steps = step - self._previous
+        steps = step - (self.rows[-1]["step"] if self.rows else 0)
         row["train_objective"] = -float(state.loss_sum) / steps if steps else None
         row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
         layers = ("kl_", "active_")
@@ -110,12 +110,14 @@ def variables(state: TrainState) -> PyTree:
     return {"params": state.params, "constants": state.constants}
 
 
-def bounds(parts: Parts, now: PyTree, samples: list[int], split: str) -> dict[str, float]:
+def bounds(
+    parts: Parts, now: PyTree, samples: list[int], split: str, batch: int = 128
+) -> dict[str, float]:
     """The K-sample bounds of a split, each with its standard error."""
-    out = {}
+    out: dict[str, float] = {}
     for count in samples:
         images, key = getattr(parts.data, split), parts.key(f"bound {count}")
-        mean, error = metrics.bound(parts.recipe, now, images, key, count)
+        mean, error = metrics.bound(parts.recipe, now, images, key, count, batch)
         out |= {f"{split}_bound_{count}": mean, f"{split}_bound_{count}_se": error}
     return out
 

@@ -36,7 +36,9 @@ def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
 
 
 def save(parts: Parts, variables: PyTree, folder: Path, title: str, split: str = "test") -> None:
-    """Saves reconstructions.png and samples.png."""
+    """Saves reconstructions.png and samples.png; all processes must call it, the first writes."""
     x, mean, samples = draw(parts, variables, split)
+    if jax.process_index() != 0:
+        return
     pictures.save_reconstructions(folder / "reconstructions.png", x, mean, title)
     pictures.save_images(folder / "samples.png", samples, title, columns=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -20,23 +21,43 @@ from fsb.types import FsbError
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb")
 
 
-def new_run_folder(path: str | Path) -> Path:
-    """Make the folder ``path`` and its parents; returns its absolute path.
+def new_run_folder(path: str | Path, exact: bool = True) -> Path:
+    """Make the folder ``path``, its parents and ``checkpoints/`` in it; returns its absolute path.
 
-    Raises ``FsbError`` where it exists and holds anything, or cannot be made or written.
+    However many runs start at once, each gets a folder of its own.
+
+    Args:
+      exact: where the folder holds anything, refuse it; else take the first of ``path-2``,
+        ``path-3``, ... that does not.
+
+    Raises:
+      FsbError: the folder is not empty, or cannot be made or written.
     """
     folder = Path(path).absolute()
+    for number in itertools.count(1):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        if _claimed(place):
+            return place
+        if exact:
+            break
+    raise FsbError(f"run folder {folder} is not empty: choose another, or resume={folder} to go on")
+
+
+def _claimed(folder: Path) -> bool:
+    """Whether the folder was empty, or absent, and now is ours."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise FsbError(
-                f"run folder {folder} is not empty: choose another, or resume={folder} to go on"
-            )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise FsbError(f"run folder {folder} cannot be written: permission denied")
+        if any(folder.iterdir()):
+            return False
+        try:
+            (folder / "checkpoints").mkdir()  # of two that come at once, one makes it
+        except FileExistsError:
+            return False
     except OSError as error:
         raise FsbError(f"run folder {folder} cannot be made: {error.strerror}") from error
-    return folder
+    return True
 
 
 def write_summary(folder: str | Path, entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def main(config: DictConfig) -> None:
     compilation_cache(config.compilation_cache)
     parallel.join(**config.distributed)
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
     if config.resume:
+        folder = Path(config.resume).absolute()
         config = resumed(config, hydra.overrides.task)
+        parts = assemble(config)
     else:
-        folder = runfolder.new_run_folder(folder)
-    parts = assemble(config)
+        parts = assemble(config)
+        chosen = any(".dir=" in override for override in hydra.overrides.hydra)
+        folder = new_folder(Path(hydra.runtime.output_dir), exact=chosen)
     plain = OmegaConf.to_container(config, resolve=True)
     if jax.process_index() == 0:
         write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
@@ -71,11 +74,28 @@ def main(config: DictConfig) -> None:
         log.finish()
 
 
+def new_folder(path: Path, exact: bool) -> Path:
+    """The run folder that process 0 makes, for all of them; see ``runfolder.new_run_folder``."""
+    error, made = None, ""
+    if jax.process_index() == 0:
+        try:
+            made = str(runfolder.new_run_folder(path, exact))
+        except FsbError as refused:
+            error = refused
+    made = parallel.from_first(made)
+    if not made:
+        raise error or FsbError("process 0 could not make the run folder")
+    if Path(made) != path.absolute():
+        with contextlib.suppress(OSError):
+            path.rmdir()  # Hydra made it; it stays where it is not empty
+    return Path(made)
+
+
 def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The configuration of the run to resume, with what may change taken from ``config``.
 
     Raises:
-      FsbError: something else was given on the command line.
+      FsbError: something else was given on the command line, or the run is past ``max_steps``.
     """
     saved = load_run_config(config.resume, Train, config.modules)
     OmegaConf.set_struct(saved, False)
@@ -86,6 +106,10 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             allowed = ", ".join(name for name in CHANGEABLE if name != "resume")
             raise FsbError(f"{key}: a resumed run goes on as it was; only {allowed} can change")
         OmegaConf.update(saved, home, OmegaConf.select(config, home), merge=False)
+    saved.resume = None
+    step = max(Checkpoints(Path(config.resume) / "checkpoints").steps(), default=0)
+    if step > saved.max_steps:
+        raise FsbError(f"max_steps={saved.max_steps}: the run is already at step {step}")
     return saved
 
 
@@ -98,8 +122,6 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
     state, step = parts.first_state(), 0
     if checkpoints.steps():
         state, step = checkpoints.restore(state)
-    if step > config.max_steps:
-        raise FsbError(f"max_steps={config.max_steps}: the run is already at step {step}")
     record = Record(parts, config, folder, log, step)
     with (
         feed(
@@ -112,9 +134,10 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
         Progress(record.title, config.max_steps, step) as bar,
         interrupts() as asked,
     ):
-        if step == 0:
+        if not record.rows:
             state = record.evaluate(state, bar)
-        while step < config.max_steps and not parallel.any_process(bool(asked.signal)):
+        stop = 0
+        while step < config.max_steps and not (stop := parallel.largest(asked.signal)):
             stops = (config.eval_every, config.checkpoint_every)
             left = [config.max_steps - step, *(every - step % every for every in stops)]
             count = min(config.steps_per_call, *left)
@@ -131,8 +154,9 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
             checkpoints.save(step, state, record.score)
     checkpoints.close()
     if step < config.max_steps:
-        print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
-        raise SystemExit(asked.exit_code)
+        if jax.process_index() == 0:
+            print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
+        raise SystemExit(128 + stop)
     record.finish(state)
 
 

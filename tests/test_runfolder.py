@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -31,6 +32,17 @@ def test_a_new_folder(tmp_path):
         runfolder.new_run_folder(folder)
     assert "\n" not in str(caught.value)
     assert (folder / "metrics.csv").read_text() == "step\n"
+
+
+def test_runs_that_start_at_once_do_not_meet(tmp_path):
+    def start(number):
+        return runfolder.new_run_folder(tmp_path / "run", exact=False)
+
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(start, range(16)))
+    assert sorted(folder.name for folder in folders) == sorted(
+        ["run", *(f"run-{number}" for number in range(2, 17))]
+    )
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
