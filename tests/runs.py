@@ -1,0 +1,109 @@
+"""Tiny training runs, for the tests of the programs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import fsb.train
+from fsb.assemble import assemble
+from fsb.compilation import compilation_cache
+from fsb.config import preflight
+from fsb.log import MetricsFile, no_logger
+from fsb.schema import Train
+
+TINY = (
+    "model.width=8",
+    "model.layers=2",
+    "model.hidden=1",
+    "batch_size=16",
+    "max_steps=20",
+    "eval_every=10",
+    "checkpoint_every=10",
+    "eval_examples=64",
+    "bound_samples=[2]",
+    "devices=1",  # the eight of these tests share two cores
+)
+CLOCKS = ("steps_per_second", "wall_seconds")
+
+
+def main(folder, *overrides):
+    """A run as the command line starts it, in this process; returns its folder."""
+    fsb.train.main([*TINY, f"hydra.run.dir={folder}", *overrides])
+    return Path(folder)
+
+
+@functools.cache
+def assembled(*overrides):
+    """The parts and the configuration of a tiny run; compiled functions are shared by its users."""
+    (config,) = preflight("train", [*TINY, *overrides], Train)
+    compilation_cache(config.compilation_cache)
+    return assemble(config), config
+
+
+def train(folder, *overrides, log=None, **changes):
+    """The training of ``assembled(*overrides)`` in ``folder``, with other values of some keys."""
+    parts, config = assembled(*overrides)
+    config = config.copy()
+    for name, value in changes.items():
+        config[name] = value
+    Path(folder).mkdir(exist_ok=True)
+    fsb.train.train(parts, config, Path(folder), log or no_logger())
+    return Path(folder)
+
+
+@functools.cache
+def finished():
+    """A finished run of the whole program; to be read only. It lives until the tests end."""
+    home = tempfile.TemporaryDirectory(prefix="fsb-run-")
+    finished.home = home
+    return main(Path(home.name) / "run")
+
+
+def state(folder, step=None):
+    """(step, SHA-256 of the whole state) of the newest checkpoint, or of that of a step."""
+    steps = [int(p.name) for p in (Path(folder) / "checkpoints").iterdir() if p.name.isdecimal()]
+    step = max(steps) if step is None else step
+    record = json.loads((Path(folder) / f"checkpoints/{step}/meta/metadata").read_text())
+    return step, record["sha256"]
+
+
+def rows(folder):
+    """The rows of metrics.csv without what depends on the clock."""
+    found = MetricsFile(Path(folder) / "metrics.csv").read()
+    return [{k: v for k, v in row.items() if k not in CLOCKS} for row in found]
+
+
+class Interrupting:
+    """A logger that sends this process a signal at a step."""
+
+    pictures = False
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def log(self, step, metrics, images=None):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def finish(self):
+        pass
+
+
+def start(*arguments, module="fsb.train", cwd=None, **environment):
+    """The program in a process of its own, on one device."""
+    plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**plain, **environment},
+    )

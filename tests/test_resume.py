@@ -1,0 +1,193 @@
+"""A run that was stopped, in whatever way, ends as if it had not been."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import fsb.train
+from runs import TINY, Interrupting, finished, main, rows, start, state, train
+
+
+def damage(folder, step):
+    """Turns one byte in the largest file of a checkpoint."""
+    files = [path for path in (folder / f"checkpoints/{step}/state").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [0, 10])
+def test_an_interrupted_run_goes_on_as_if_nothing_were(step, number, tmp_path, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as caught:
+        train(tmp_path / "run", steps_per_call=7, log=Interrupting(step, number))
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) == before
+    assert state(tmp_path / "run")[0] == step
+    go_on = f"stopped at step {step}; to go on: python -m fsb.train resume={tmp_path / 'run'}\n"
+    assert capsys.readouterr().out == go_on
+    train(tmp_path / "run")
+    assert state(tmp_path / "run") == state(finished())
+    assert rows(tmp_path / "run") == rows(finished())
+
+
+def test_an_interrupt_lets_the_chunk_finish(tmp_path, monkeypatch):
+    """The signal comes while step 8 to 10 are made."""
+    real = fsb.train.run_steps
+
+    def interrupted(recipe, now, images, indices, count):
+        if int(now.step) == 7:
+            signal.raise_signal(signal.SIGTERM)
+        return real(recipe, now, images, indices, count)
+
+    monkeypatch.setattr(fsb.train, "run_steps", interrupted)
+    with pytest.raises(SystemExit, match="143"):
+        train(tmp_path / "run", steps_per_call=7, eval_every=15, checkpoint_every=10)
+    assert state(tmp_path / "run")[0] == 10
+    monkeypatch.setattr(fsb.train, "run_steps", real)
+    train(tmp_path / "run", eval_every=15)
+    whole = train(tmp_path / "whole", eval_every=15)
+    assert state(tmp_path / "run") == state(whole)
+    assert rows(tmp_path / "run") == rows(whole)  # the loss window spans the interruption
+    assert [row["step"] for row in rows(whole)] == [0, 15, 20]
+
+
+def test_more_steps_continue_a_finished_run(tmp_path):
+    folder = main(tmp_path / "run", "max_steps=10")
+    fsb.train.main([f"resume={folder}", "max_steps=20"])
+    assert state(folder) == state(finished())
+    assert rows(folder) == rows(finished())
+    assert (folder / "config.yaml").read_text() == (finished() / "config.yaml").read_text()
+    assert (folder / "summary.json").exists()
+
+
+def test_where_a_run_ended_does_not_count(tmp_path):
+    train(tmp_path / "run", max_steps=13)
+    train(tmp_path / "run")
+    assert state(tmp_path / "run") == state(finished())
+    assert [row["step"] for row in rows(tmp_path / "run")] == [0, 10, 13, 20]
+
+
+def test_a_finished_run_is_finished_again(tmp_path):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    for name in ("summary.json", "curves.png", "samples.png"):
+        (folder / name).unlink()
+    train(folder)
+    assert state(folder) == state(finished())
+    assert rows(folder) == rows(finished())
+    assert {path.name for path in folder.iterdir()} == {p.name for p in finished().iterdir()}
+
+
+def test_rows_after_the_checkpoint_are_made_again(tmp_path):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints/20")
+    with open(folder / "metrics.csv", "a") as file:
+        file.write("30,half a li")  # of a run that was killed while it wrote
+    train(folder)
+    assert state(folder) == state(finished())
+    assert rows(folder) == rows(finished())
+
+
+def test_without_a_checkpoint_it_starts_anew_and_repeats_no_row(tmp_path):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints")
+    train(folder)
+    assert state(folder) == state(finished())
+    assert rows(folder) == rows(finished())
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    damage(folder, 20)
+    with pytest.warns(UserWarning, match=r"checkpoints/20 is damaged .*; trying step 10"):
+        train(folder)
+    assert state(folder) == state(finished())
+    assert rows(folder) == rows(finished())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+def test_a_process_is_interrupted_and_resumed(number, tmp_path):
+    folder = tmp_path / "run"
+    run = start(*TINY, f"hydra.run.dir={folder}", "max_steps=1000000", "checkpoint_every=100000")
+    wait_for(lambda: len(rows(folder)) > 1, run)
+    run.send_signal(number)
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 128 + number
+    step = state(folder)[0]
+    assert out == f"stopped at step {step}; to go on: python -m fsb.train resume={folder}\n"
+    more = step + 10
+    resumed = start(f"resume={folder}", f"max_steps={more}")
+    _, err = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, err
+    whole = main(tmp_path / "whole", f"max_steps={more}")
+    assert state(folder) == state(whole)
+    assert rows(folder) == rows(whole)
+
+
+@pytest.mark.slow
+def test_a_process_says_which_checkpoint_is_damaged(tmp_path):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    damage(folder, 20)
+    resumed = start(f"resume={folder}")
+    _, err = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, err
+    assert "checkpoints/20 is damaged" in err
+    assert "Traceback" not in err
+    assert state(folder) == state(finished())
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path):
+    """SIGKILL at 20 random moments: while it starts, steps, evaluates, saves and draws."""
+    often = [*TINY, "max_steps=300", "eval_every=10", "checkpoint_every=5", "steps_per_call=3"]
+    begun = time.monotonic()
+    whole = start(*often, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert whole.wait(timeout=120) == 0
+    begun = time.monotonic()  # once more, with everything compiled, for the time it takes
+    assert start(*often, f"hydra.run.dir={tmp_path / 'again'}").wait(timeout=120) == 0
+    duration = time.monotonic() - begun
+    assert state(tmp_path / "again") == state(tmp_path / "whole")
+
+    moments = random.Random(5)
+    kills, runs, reached = 0, 0, []
+    while kills < 20:
+        runs += 1
+        folder = tmp_path / f"run{runs}"
+        for _ in range(20):
+            begins = not (folder / "config.yaml").exists()
+            run = start(*often, f"hydra.run.dir={folder}") if begins else start(f"resume={folder}")
+            try:
+                # the start is the same each time: most moments lie behind it
+                run.wait(timeout=duration * moments.uniform(0.1, 1.0) if kills < 20 else 120)
+            except subprocess.TimeoutExpired:
+                run.kill()
+                run.wait()
+                kills += 1
+                saved = folder / "checkpoints"
+                reached.append(max((int(p.name) for p in saved.glob("[0-9]*[0-9]")), default=0))
+                if begins and not (folder / "config.yaml").exists():
+                    shutil.rmtree(folder, ignore_errors=True)  # it had not begun
+                continue
+            assert run.returncode == 0, run.stderr.read()
+            break
+        else:
+            fsb.train.main([f"resume={folder}"])
+        assert state(folder) == state(tmp_path / "whole")
+        assert rows(folder) == rows(tmp_path / "whole")
+        assert (folder / "summary.json").exists()
+    assert len(set(reached)) > 5  # killed at many places, not at the start alone
+
+
+def wait_for(condition, run, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert run.poll() is None, run.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
