@@ -10,15 +10,17 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import numpy as np
 
 from fsb.files import write_text_atomic
+from fsb.schema import convert
 from fsb.types import FsbError
 
 Row = dict[str, Any]
+Mode = Literal["offline", "online", "disabled"]
 
 
 class MetricsFile:
@@ -143,7 +145,7 @@ def wandb_logger(
     config: Mapping[str, Any],
     project: str = "fsb",
     entity: str | None = None,
-    mode: str = "offline",
+    mode: Mode = "offline",
     group: str | None = None,
     tags: Sequence[str] = (),
     init_timeout: float = 5.0,
@@ -156,10 +158,10 @@ def wandb_logger(
     mode: "offline" (no login; send later with ``wandb sync``), "online" (falls back to offline
         where there is no login or no answer within ``init_timeout`` seconds) or "disabled".
     group: runs of one group are shown together; by default the name of the estimator.
-    Only the first process of several logs. Raises ``FsbError`` for another mode.
+    Only the first process of several logs. Raises ``FsbError`` for another mode, and where the
+    package is absent.
     """
-    if mode not in ("offline", "online", "disabled"):
-        raise FsbError(f'logger.mode must be "offline", "online" or "disabled", got "{mode}"')
+    convert(mode, Mode, "logger.mode")
     if mode == "disabled" or jax.process_index() != 0:
         return _NoLogger()
     from fsb.wandb_logger import WandbLogger

@@ -62,9 +62,13 @@ def _load_npz(found: list[Path]) -> Raw:
 def _load_mat(found: list[Path]) -> Raw:
     """Columns of 784 floats in [0, 1], each image stored column by column."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     with reading(found[0]):
-        content = loadmat(found[0], variable_names=["data", "testdata"])
+        try:
+            content = loadmat(found[0], variable_names=["data", "testdata"])
+        except MatReadError as error:  # of a family of its own
+            raise ValueError(str(error)) from error
         splits = {"train": _upright(content["data"]), "test": _upright(content["testdata"])}
     return Raw(splits, str(found[0]), comparable=False)
 

@@ -1,0 +1,225 @@
+"""Mistakes that show only against files and runs: one line on stderr, exit code 2, no folder."""
+
+import gzip
+import os
+import pickle
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import yaml
+
+import fsb.evaluate
+import fsb.train
+from runs import TINY, finished
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(place, capsys):
+    """``refused(program, *arguments)``: the one line, after all else that must hold."""
+
+    def call(program, *arguments):
+        before = listing(place)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            program.main(list(arguments))
+        error = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert error.startswith("fsb: error: ")
+        assert error.count("\n") == 1
+        assert listing(place) == before
+        return error
+
+    return call
+
+
+def listing(place):
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+
+
+IDX = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+
+
+def idx(count, magic=2051):
+    return struct.pack(">4i", magic, count, 28, 28) + bytes(784 * count)
+
+
+def write(folder, content):
+    for name in IDX:
+        (folder / name).write_bytes(content)
+
+
+def truncated_gzip(root):
+    for name in IDX:
+        (root / f"{name}.gz").write_bytes(gzip.compress(os.urandom(99999))[:50000])
+
+
+def wrong_magic(root):
+    write(root, idx(2, magic=2049))
+
+
+def fewer_images_than_it_says(root):
+    write(root, idx(70)[:-1])
+
+
+def another_mnist(root):
+    write(root, idx(70))
+
+
+def empty_files(root):
+    write(root, b"")
+
+
+FILES = [
+    ("mnist", truncated_gzip, "train-images-idx3-ubyte.gz"),
+    ("mnist", wrong_magic, "train-images-idx3-ubyte"),
+    ("mnist", fewer_images_than_it_says, "train-images-idx3-ubyte"),
+    ("mnist", another_mnist, "70 images where 60000 were published"),
+    ("mnist", empty_files, "train-images-idx3-ubyte"),
+    ("mnist", lambda root: None, "data.root=FOLDER"),
+    ("omniglot", lambda root: (root / "chardata.mat").write_bytes(b"MATLAB 5.0?"), "chardata.mat"),
+    ("omniglot", lambda root: None, "omniglot: no "),
+    ("cifar10", lambda root: None, "cifar10: no "),
+    ("fashion_mnist", lambda root: None, "fashion_mnist: no "),
+    ("mnist_static", lambda root: None, "mnist_static: no "),
+    ("miniimagenet", lambda root: None, "miniimagenet: no "),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "make", "says"), FILES, ids=[f"{d}-{m.__name__}" for d, m, _ in FILES]
+)
+def test_data_that_cannot_be_read(data, make, says, place, refused):
+    (place / "root").mkdir()
+    make(place / "root")
+    assert says in refused(fsb.train, f"data={data}", "data.root=root", "hydra.run.dir=run")
+
+
+COMBINATIONS = [
+    ("model.layers=0", "model.layers=0: it must be at least 1"),
+    ("model.width=0", "model.width=0: it must be at least 1"),
+    ("model.low=1 model.high=1", "low"),
+    ("model.low=2 model.high=1", "low"),
+    ("batch_size=1438 devices=1", "batch_size=1438: digits has 1437 training images"),
+    ("logger=wandb logger.mode=ofline", "logger.mode: unknown 'ofline'; did you mean offline?"),
+    ("logger=wandb logger.init_timeout=soon", "logger.init_timeout: soon is not a number"),
+    ("hydra.run.dir=/proc/run", "cannot make the folder /proc/run"),
+    ("estimator=exact model.width=16 model.layers=2", "exact: "),
+    ("keep_last=0", "keep_last: must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), COMBINATIONS, ids=[line for line, _ in COMBINATIONS])
+def test_what_does_not_go_together(line, says, refused):
+    assert says in refused(fsb.train, *line.split(" "))
+
+
+def run_of(place, **changes):
+    """A copy of a finished run whose config.yaml says something else."""
+    folder = shutil.copytree(finished(), place / "run")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for key, value in changes.items():
+        node = config
+        *path, last = key.split("__")
+        for part in path:
+            node = node[part]
+        node[last] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+RESUMED = [
+    ({}, "seed=3", "seed: a resumed run goes on as it was; only max_steps, "),
+    ({}, "estimator=darn", "estimator: a resumed run goes on as it was"),
+    ({}, "model.width=9", "model.width: a resumed run goes on as it was"),
+    ({}, "+extra=1", "settings: unknown 'extra'"),
+    ({}, "max_steps=15", "max_steps=15: the run is already at step 20"),
+    ({"model__width": 9}, "", "checkpoints/20 does not fit: state"),
+    ({"optimizer": {"_target_": "fsb.optimizers.adam"}}, "", "checkpoints/20 does not fit: state"),
+    (
+        {"estimator": {"_target_": "os.system", "command": "touch ran"}},
+        "",
+        "os.system is not allowed",
+    ),
+    ({"estimator": {"_target_": "mine.own"}}, "", "mine.own is not allowed"),
+    ({"estimator": {"_target_": "mine.own"}, "modules": ["mine"]}, "", "mine.own is not allowed"),
+    (
+        {"logger": {"_target_": "subprocess.run", "args": ["ls"]}},
+        "",
+        "subprocess.run is not allowed",
+    ),
+    ({"compilation_cache": "${oc.env:HOME}"}, "", "interpolation"),
+    ({"batch_size": 17}, "devices=2", "batch_size=17: must be a multiple of the 2 devices"),
+]
+
+
+@pytest.mark.parametrize(("changes", "line", "says"), RESUMED)
+def test_a_run_that_cannot_go_on(changes, line, says, place, refused):
+    (place / "mine.py").write_text("open('ran', 'w')\ndef own(): pass\n")
+    folder = run_of(place, **changes)
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert says in refused(fsb.train, "resume=run", *line.split())
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+EVALUATED = [
+    ("run=no/such", "run folder no/such: does not exist"),
+    ("run=empty", "run folder empty: holds no config.yaml"),
+    ("run=new", "new: it holds no checkpoint yet"),
+    ("run=new split=tset", "split: unknown 'tset'; did you mean test?"),
+    ("run=new devices=99", "devices=99: there are 8"),
+    ("run=new bound_samples=[0]", "bound_samples[0]: must be at least 1, got 0"),
+    ("run=new seed=-1", "seed: must be at least 0"),
+    ("run=new data_root=gone", "data.root=gone"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), EVALUATED, ids=[line for line, _ in EVALUATED])
+def test_what_cannot_be_evaluated(line, says, place, refused):
+    (place / "empty").mkdir()
+    run_of(place).rename(place / "new")
+    shutil.rmtree(place / "new" / "checkpoints")
+    assert says in refused(fsb.evaluate, *line.split(" "))
+
+
+class Trap:
+    """Whoever unpickles it leaves a file behind."""
+
+    def __reduce__(self):
+        return (open, ("ran", "w"))
+
+
+def test_a_pickle_is_never_loaded(place, refused):
+    """In the place of a checkpoint's record, of its state, of data, of a cache."""
+    trap = pickle.dumps(Trap())
+    pickle.loads(trap).close()
+    assert (place / "ran").exists()  # the trap works
+    (place / "ran").unlink()
+    folder = run_of(place)
+    shutil.rmtree(folder / "checkpoints/10")
+    for path in (folder / "checkpoints/20").rglob("*"):
+        if path.is_file():
+            path.write_bytes(trap)
+    with pytest.warns(UserWarning, match="20 is damaged"):
+        assert "no valid checkpoint" in refused(fsb.evaluate, "run=run")
+    (place / "root").mkdir()
+    np.save(place / "root" / "train.npy", np.array([Trap()]), allow_pickle=True)
+    for name in IDX:
+        shutil.copy(place / "root" / "train.npy", place / "root" / name)
+    refused(fsb.train, "data=mnist", "data.root=root")
+    (folder / "config.yaml").write_bytes(trap)
+    refused(fsb.train, "resume=run")
+    assert not (place / "ran").exists()
+
+
+def test_no_folder_can_be_made_below_a_file(place, refused):
+    (place / "file").write_text("")
+    assert "cannot make the folder file/run" in refused(fsb.train, *TINY, "hydra.run.dir=file/run")
