@@ -54,10 +54,16 @@ def ancestral(key: Array) -> Sampler:
     return sampler
 
 
-def replay(values: Mapping[str, Array]) -> Sampler:
-    """Gives every site the value listed for it; the values are constants to differentiation."""
+def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sampler:
+    """Gives every site the value listed for it; the values are constants to differentiation.
+
+    Args:
+      otherwise: draws the sites that are not listed; None makes a missing one a ``KeyError``.
+    """
 
     def sampler(name, dist, eta):
+        if otherwise is not None and name not in values:
+            return otherwise(name, dist, eta)
         z = jax.lax.stop_gradient(values[name])
         return Site(name, dist, eta, z, z)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsb.noise import bits
 from fsb.schema import unknown
 from fsb.types import Array
 
@@ -109,7 +110,7 @@ def _bernoulli(key: Array, images: Array) -> Array:
     # One 32-bit word serves two pixels: 16 bits give k/255 to 1e-5, and exactly at 0 and 255.
     # Half the random words make a whole step of a small network about a tenth faster.
     batch, pixels = images.shape[0], int(np.prod(images.shape[1:]))
-    words = jax.random.bits(key, (batch, (pixels + 1) // 2), jnp.uint32)
-    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(batch, -1)[:, :pixels]
+    words = bits(key, (batch, (pixels + 1) // 2))
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=1)[:, :pixels]
     limit = jnp.round(images.astype(jnp.float32) * (65536.0 / 255.0)).astype(jnp.uint32)
     return (halves.reshape(images.shape) < limit).astype(jnp.float32)

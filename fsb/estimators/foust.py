@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.estimators.local import boolean, half_slope, mean_slope
+from fsb.noise import uniform
 from fsb.types import Estimator, FsbError
 
 
@@ -67,7 +68,7 @@ def foust(
     scale = scales[scale_mode]
 
     def draw(key, eta, dist):
-        u = jax.random.uniform(key, eta.shape, noise_dtype(eta))
+        u = uniform(key, eta.shape, noise_dtype(eta))
         p = jax.nn.sigmoid(eta.astype(u.dtype))
         bit = u < p
         hard = dist.encode(bit.astype(eta.dtype))

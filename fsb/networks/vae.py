@@ -14,7 +14,6 @@ from fsb.distributions import Bernoulli
 from fsb.networks.likelihoods import Likelihood
 from fsb.types import Array, Evidence, FsbError, Sample
 
-
 INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
