@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ def foust(
     delta: float = 0.1,
     gamma: float = 1.0,
     importance_reweighing: bool = True,
-    scale_mode: str = "correct",
+    scale_mode: Literal["correct", "paper"] = "correct",
 ) -> Estimator:
     r"""FouST: straight-through with importance reweighing, uniform noise and scaling.
 

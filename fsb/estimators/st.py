@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax.numpy as jnp
 
 from fsb.estimators.local import boolean, draw_hard, mean_slope
@@ -29,7 +31,7 @@ def st() -> Estimator:
     return boolean("st", draw_hard, lambda eta, hard, extra, dist: mean_slope(eta, dist))
 
 
-def deterministic_st(derivative: str = "sigmoid") -> Estimator:
+def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> Estimator:
     r"""Deterministic straight-through: z = high where eta >= 0, else low; no noise at all.
 
     .. math:: \bar\eta = g \, L \, \sigma(\eta)\sigma(-\eta) \quad\text{(``sigmoid``)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -117,7 +117,7 @@ def vae(
     hidden: int = 2,
     low: float = -1.0,
     high: float = 1.0,
-    prior: str = "learned",
+    prior: Literal["learned", "uniform"] = "learned",
 ) -> VAE:
     """The Boolean VAE of the papers' experiments; the defaults are Tucker's nonlinear net.
 
