@@ -26,7 +26,8 @@ def bits(key: Array, shape: tuple[int, ...]) -> Array:
     True
     """
     known = str(jax.random.key_impl(key)) == "threefry2x32" and math.prod(shape) < 2**32
-    if not (known and jax.config.read("jax_threefry_partitionable")):
+    partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    if not (known and partitionable):
         return jax.random.bits(key, shape)
     words = key if jnp.issubdtype(key.dtype, jnp.uint32) else jax.random.key_data(key)
     return jax.lax.platform_dependent(
