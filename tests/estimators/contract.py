@@ -26,6 +26,7 @@ class Row(NamedTuple):
     slope_is_mean: bool = False
     serves: tuple[str, ...] = ("Bernoulli",)
     wide: bool = True  # few enough values a unit for a wide test network
+    variant: bool = False  # of a row above it: left to the slow tests
 
     def mean(self, net, encodings, loss):
         if self.draws is None:
@@ -43,7 +44,7 @@ def per_span(encoding):
     return 1 / (encoding[1] - encoding[0])
 
 
-def noisy_row(name, delta, slope, exact_for=(), **arguments):
+def noisy_row(name, delta, slope, exact_for=(), variant=True, **arguments):
     draws = partial(o.noisy, delta)
     make = partial(fsb.foust, delta=delta, **arguments)
     return Row(
@@ -54,6 +55,7 @@ def noisy_row(name, delta, slope, exact_for=(), **arguments):
         slope,
         exact_for,
         wide=not delta,
+        variant=variant,
     )
 
 
@@ -65,6 +67,7 @@ def relaxed_row(temperature):
         partial(o.relaxed, temperature),
         partial(o.relaxed_slope, temperature),
         wide=False,
+        variant=temperature != 0.5,
     )
 
 
@@ -76,16 +79,20 @@ def st_relaxed_row(temperature):
         o.hard,
         partial(o.expected_relaxed_slope, temperature),
         slope_is_mean=True,
+        variant=temperature != 0.5,
     )
 
 
 EVERY_LOSS = tuple(o.LOSSES)
+LINEAR = ("linear",)
 QUADRATIC = ("linear", "quadratic")
 
 ROWS = (
-    Row("st", fsb.st, "hard", o.hard, o.mean_slope, ("linear",)),
+    Row("st", fsb.st, "hard", o.hard, o.mean_slope, LINEAR),
     Row("darn", fsb.darn, "hard", o.hard, o.reweighed_slope, QUADRATIC),
-    Row("deterministic_st", fsb.deterministic_st, "thresholded", o.thresholded, o.mean_slope),
+    Row(
+        "deterministic_st", fsb.deterministic_st, "thresholded", o.thresholded, o.mean_slope, LINEAR
+    ),
     Row(
         "deterministic_st-identity",
         partial(fsb.deterministic_st, "identity"),
@@ -93,12 +100,14 @@ ROWS = (
         o.thresholded,
         o.identity_slope,
     ),
-    noisy_row("foust", 0.1, o.reweighed_slope, ("linear",)),
+    noisy_row("foust", 0.1, o.reweighed_slope, LINEAR, variant=False),
     noisy_row("foust-no_noise", 0.0, o.reweighed_slope, QUADRATIC),
-    noisy_row("foust-full_noise", 1.0, o.reweighed_slope, ("linear",)),
+    noisy_row("foust-full_noise", 1.0, o.reweighed_slope, LINEAR),
     noisy_row("foust-gamma", 0.3, scaled(lambda e: 0.8, o.reweighed_slope), gamma=0.8),
-    noisy_row("foust-not_reweighed", 0.5, o.mean_slope, importance_reweighing=False),
-    noisy_row("foust-paper", 0.1, scaled(per_span, o.reweighed_slope), scale_mode="paper"),
+    noisy_row("foust-not_reweighed", 0.5, o.mean_slope, LINEAR, importance_reweighing=False),
+    noisy_row(
+        "foust-paper", 0.1, scaled(per_span, o.reweighed_slope), variant=False, scale_mode="paper"
+    ),
     noisy_row(
         "foust-paper_st",
         0.0,

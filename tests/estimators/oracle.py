@@ -1,9 +1,9 @@
 """An independent account, in NumPy, of what an estimator should return on average.
 
 A test network is a chain of one to three layers of units, each in an encoding of its own, with six
-losses side by side (one a row of the batch). Each estimator is described by two formulas of its own: which values a unit
-takes with which weight, and which slope dz/deta it pretends to have there. The rest is the chain
-rule, written out by hand, and a sum over all paths through the network.
+losses side by side (one a row of the batch). Each estimator is described by two formulas: which
+values a unit takes with which weight, and which slope dz/deta it pretends to have there. The rest
+is the chain rule, written out by hand, and a sum over all paths through the network.
 """
 
 from __future__ import annotations
