@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsb.noise import bits
+from fsb.noise import bits, uniform
 from fsb.schema import unknown
 from fsb.types import Array
 
@@ -77,7 +76,7 @@ def dequantised() -> Preprocess:
     log P(k) >= E_u log p(y) - D log 256, hence the offset of 8 bits a dimension.
     """
     return Preprocess(
-        lambda key, k: (k.astype(jnp.float32) + jax.random.uniform(key, k.shape)) / 256.0,
+        lambda key, k: (k.astype(jnp.float32) + uniform(key, k.shape)) / 256.0,
         lambda k: ((k + 0.5) / 256.0).astype(np.float32),
         "gaussian",
         8.0,
@@ -112,5 +111,6 @@ def _bernoulli(key: Array, images: Array) -> Array:
     batch, pixels = images.shape[0], int(np.prod(images.shape[1:]))
     words = bits(key, (batch, (pixels + 1) // 2))
     halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=1)[:, :pixels]
-    limit = jnp.round(images.astype(jnp.float32) * (65536.0 / 255.0)).astype(jnp.uint32)
-    return (halves.reshape(images.shape) < limit).astype(jnp.float32)
+    # u < k 65536 / 255, rounded, in whole numbers.
+    drawn = halves.reshape(images.shape) * 255 + 127 < images.astype(jnp.uint32) << 16
+    return drawn.astype(jnp.float32)
