@@ -35,6 +35,7 @@ class Preprocess(NamedTuple):
 def dynamic() -> Preprocess:
     """Grey level k becomes a fresh draw of Bernoulli(k / 255) at every access.
 
+    >>> import jax
     >>> x = dynamic().apply(jax.random.key(0), jnp.array([[0, 255]], jnp.uint8))
     >>> x.tolist()
     [[0.0, 1.0]]
