@@ -86,6 +86,7 @@ def st_relaxed_row(temperature):
 EVERY_LOSS = tuple(o.LOSSES)
 LINEAR = ("linear",)
 QUADRATIC = ("linear", "quadratic")
+SEPARABLE = ("linear", "cubic", "sin", "abs")  # sums of functions of one unit
 
 ROWS = (
     Row("st", fsb.st, "hard", o.hard, o.mean_slope, LINEAR),
@@ -102,7 +103,7 @@ ROWS = (
     ),
     noisy_row("foust", 0.1, o.reweighed_slope, LINEAR, variant=False),
     noisy_row("foust-no_noise", 0.0, o.reweighed_slope, QUADRATIC),
-    noisy_row("foust-full_noise", 1.0, o.reweighed_slope, LINEAR),
+    noisy_row("foust-full_noise", 1.0, o.reweighed_slope, SEPARABLE),
     noisy_row("foust-gamma", 0.3, scaled(lambda e: 0.8, o.reweighed_slope), gamma=0.8),
     noisy_row("foust-not_reweighed", 0.5, o.mean_slope, LINEAR, importance_reweighing=False),
     noisy_row(

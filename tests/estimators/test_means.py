@@ -26,7 +26,7 @@ def chain_of(row, encodings):
 
 
 def draw(row, chains, num_samples, seed=1):
-    """Parameters and draws of the gradient, chain by chain, in double precision, all losses."""
+    """Parameters and draws of the gradient, chain by chain, all losses."""
     params = [chain.parameters(seed=i) for i, chain in enumerate(chains)]
 
     def loss(params, sample):
@@ -35,7 +35,7 @@ def draw(row, chains, num_samples, seed=1):
 
     draws = fsb.sample_gradients(row.make(), loss, params, jax.random.key(seed), num_samples, 512)
     rows = len(o.LOSSES)  # undoes the mean over the batch
-    return params, [jax.tree.map(lambda x: rows * np.asarray(x, float), d) for d in draws]
+    return params, [jax.tree.map(lambda x: rows * np.asarray(x), d) for d in draws]
 
 
 def pick(tree, index):
@@ -57,8 +57,11 @@ def check_draws(row, chain, params, draws):
         )
 
 
-def check_mean(row, chain, params, draws):
-    """Every component within 5 standard errors; their projection on the mean within 4, of 0.5%."""
+def check_mean(row, chain, params, draws, caught):
+    """Every component within 5 standard errors, their projection on the mean within 4.
+
+    The second fails, in 99.8% of runs, for a gradient that is wrong by the fraction ``caught``.
+    """
     projection, square = 0.0, 0.0
     for k, loss in enumerate(o.LOSSES):
         expected = row.mean(pick(params, k), chain.encodings, loss)
@@ -75,32 +78,31 @@ def check_mean(row, chain, params, draws):
                     square += (e * e).sum()
     relative = projection / square
     standard_error = relative.std() / np.sqrt(len(relative))
-    assert standard_error < 0.005
+    assert 7 * standard_error < caught
     assert abs(relative.mean() - 1) < 4 * standard_error + 1e-4
 
 
-def check_row(row, chains, num_samples):
-    params, draws = draw(row, chains, num_samples)
+def check_row(row, chains, num_samples, caught):
+    noiseless = row.forward in ("thresholded", "exact")
+    params, draws = draw(row, chains, 2 if noiseless else num_samples)
     for chain, p, d in zip(chains, params, draws, strict=True):
         if row.slope and not row.slope_is_mean:
             check_draws(row, chain, p, d)
-        check_mean(row, chain, p, d)
+        check_mean(row, chain, p, d, caught)
 
 
 @pytest.mark.parametrize("row", **named([row for row in BERNOULLI_ROWS if not row.variant]))
 def test_mean_of_three_layers(row):
-    check_row(row, [chain_of(row, DEEP)], 2**15)
+    check_row(row, [chain_of(row, DEEP)], 2**14, caught=0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", **named(BERNOULLI_ROWS))
 def test_mean_of_every_encoding_and_depth(row):
     chains = [chain_of(row, encodings) for encodings in EVERY]
-    if row.forward == "exact":  # enumerates all chains of a loss jointly
-        for chain in chains:
-            check_row(row, [chain], 2)
-    else:
-        check_row(row, chains, 2**15)
+    # One program for all, unless that enumerates the states of all chains jointly.
+    for together in [[chain] for chain in chains] if row.forward == "exact" else [chains]:
+        check_row(row, together, 2**16, caught=0.02)
 
 
 @pytest.mark.parametrize("row", **named(BERNOULLI_ROWS))
