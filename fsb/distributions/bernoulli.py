@@ -45,8 +45,9 @@ class Bernoulli:
         return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
     def decode(self, z: Array) -> Array:
-        """Maps [low, high] onto [0, 1]."""
-        return (z - self.low) / self.span
+        """Maps [low, high] onto [0, 1], its ends exactly: at an infinite logit no ulp may be left."""
+        from_low, from_high = (z - self.low) / self.span, (self.high - z) / self.span
+        return jnp.where(from_low > from_high, 1 - from_high, from_low)
 
     def sample(self, key: Array, eta: Array) -> Array:
         return self.from_uniform(uniform(key, eta.shape, noise_dtype(eta)), eta)
