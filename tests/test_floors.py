@@ -1,0 +1,191 @@
+"""The shape of the code: floors, length of files, documentation, configurations that build."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+import fsb
+import fsb.estimators
+from fsb.config import build, configs_dir, preflight
+from fsb.schema import Train
+
+ROOT = Path(fsb.__file__).parent
+CONFIGS = configs_dir()
+
+# An import goes to a lower row only; a package is one entry, and within it no import is circular.
+FLOORS = {
+    "0": "types",
+    "1a": "noise schema files digest",
+    "1b": "distributions",
+    "2": "sites",
+    "3": "estimators networks",
+    "4": "gradients objectives",
+    "5a": "diagnostics data parallel optimizers checkpoint compose factory wandb_logger runfolder "
+    "plots pictures progress interrupt compilation bench_torch",
+    "5b": "__init__ step config log",
+    "5c": "assemble metrics",
+    "5d": "report",
+    "5e": "record",
+    "6": "train evaluate prepare bench",
+}
+HELPERS = {"local"}  # in fsb.estimators.__all__, but not an estimator
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")
+}
+
+
+def imports(path):
+    """Modules of fsb that a file names in imports, wherever they stand: "types", "data.find"."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            # `from fsb.data import find` may mean a module or a name in one.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *parts = name.split(".")
+            if first == "fsb":
+                while parts and ".".join(parts) not in MODULES:
+                    if ".".join([*parts, "__init__"]) in MODULES:
+                        parts = [*parts, "__init__"]
+                        break
+                    parts = parts[:-1]
+                found.add(".".join(parts) or "__init__")
+    return found
+
+
+def entry(module):
+    return module.split(".")[0]
+
+
+def test_every_module_has_a_floor():
+    for module in MODULES:
+        assert entry(module) in FLOOR_OF, (
+            f"fsb/{module.replace('.', '/')}.py stands on no floor: add {entry(module)!r} to a row "
+            "of FLOORS in tests/test_floors.py, above all that it imports"
+        )
+    gone = FLOOR_OF.keys() - {entry(module) for module in MODULES}
+    assert not gone, f"take {sorted(gone)} out of FLOORS in tests/test_floors.py"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down(module):
+    here = entry(module)
+    for other in imports(MODULES[module]):
+        there = entry(other)
+        if here == there and "." in module:
+            continue
+        assert FLOOR_OF.get(there, "?") < FLOOR_OF.get(here, ""), (
+            f"fsb.{module} on floor {FLOOR_OF.get(here)} imports fsb.{other} "
+            f"on floor {FLOOR_OF.get(there)}"
+        )
+
+
+def test_no_import_is_circular_within_a_package():
+    left = {module: imports(path) & MODULES.keys() for module, path in MODULES.items()}
+    while ready := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left, f"circular imports among {sorted(left)}"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_file_is_long(module):
+    assert len(MODULES[module].read_text().splitlines()) <= 300
+
+
+PUBLIC = [getattr(fsb, name) for name in fsb.__all__]
+EXAMPLES = "\n".join(
+    line
+    for item in [*PUBLIC, *(getattr(fsb.estimators, name) for name in fsb.estimators.__all__)]
+    for line in (inspect.getdoc(item) or "").splitlines()
+    if line.startswith((">>>", "..."))
+)
+
+
+@pytest.mark.parametrize("name", sorted({*fsb.__all__, *fsb.estimators.__all__}))
+def test_every_public_name_is_documented(name):
+    item = getattr(fsb, name, None) or getattr(fsb.estimators, name)
+    text = inspect.getdoc(item) or ""
+    assert item.__doc__, f"{name} has no docstring"
+    assert len(text.splitlines()[0]) > 10
+    if name in HELPERS:
+        return
+    if inspect.isclass(item) and item.__module__ in ("fsb.types", "fsb.gradients"):
+        assert issubclass(item, Exception) or ":" in text or "[B" in text, f"{name}: say the shapes"
+    else:
+        assert f"{name}(" in EXAMPLES, f"{name} has no example in its docstring or a sibling's"
+
+
+ESTIMATORS = sorted(set(fsb.estimators.__all__) - HELPERS)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_is_documented(name):
+    factory = getattr(fsb.estimators, name)
+    text = inspect.getdoc(factory)
+    assert "Source:" in text or name == "exact", f"{name}: name the paper"
+    assert ".. math::" in text, f"{name}: give the equation"
+    if inspect.signature(factory).parameters:
+        assert "Args:" in text
+        for argument in inspect.signature(factory).parameters:
+            assert argument in text, f"{name}: say what {argument} is"
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_has_its_configuration(name):
+    node = yaml.safe_load((CONFIGS / "estimator" / f"{name}.yaml").read_text())
+    assert node.pop("_target_") == f"fsb.estimators.{name}"
+    parameters = inspect.signature(getattr(fsb.estimators, name)).parameters
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    assert node == defaults, f"configs/estimator/{name}.yaml and the signature differ"
+
+
+def options(group):
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def test_no_configuration_is_left_out():
+    groups = {"data", "model", "estimator", "objective", "optimizer", "logger"}
+    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+    assert folders == groups | {"experiment", "sweep"}
+    assert {*options("estimator")} <= {*fsb.estimators.__all__}
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(g, n) for g in ("model", "estimator", "objective", "optimizer") for n in options(g)],
+)
+def test_every_part_builds(group, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (config,) = preflight("train", [f"{group}={name}"], Train)
+    given = {"model": ((4, 4), None)}.get(group, ())
+    assert build(config[group], *given) is not None
+
+
+@pytest.mark.parametrize("name", options("data") + options("logger"))
+def test_every_source_and_logger_composes(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    group = "data" if name in options("data") else "logger"
+    (config,) = preflight("train", [f"{group}={name}"], Train)
+    target = config[group]["_target_"]
+    module, _, factory = target.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), factory))
+
+
+@pytest.mark.parametrize("group", ["experiment", "sweep"])
+def test_every_experiment_and_sweep_composes(group, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in options(group):
+        assert preflight("train", [f"{group}={name}"], Train), name

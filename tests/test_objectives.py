@@ -1,0 +1,104 @@
+"""Evidence bounds, term by term. The network's own sums are in networks/test_vae.py."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+import fsb
+import fsb.sites
+from fsb.data.preprocess import dequantised
+from fsb.networks import BernoulliLikelihood, vae
+from fsb.objectives import (
+    bits_per_dimension,
+    elbo,
+    importance_weighted_bound,
+    kl_per_layer,
+    log_weight,
+)
+from fsb.sites import bind, record, replay
+from fsb.types import Evidence
+
+TERMS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+LIKELIHOOD, P1, P2, H1, H2, Q1, Q2 = TERMS
+EVIDENCE = Evidence(LIKELIHOOD, (P1, P2), (H1, H2), (Q1, Q2), np.zeros((4, 3), np.float32))
+
+
+def test_the_terms_of_each_objective():
+    np.testing.assert_allclose(elbo()(EVIDENCE), -(LIKELIHOOD + P1 + P2 + H1 + H2), rtol=1e-5)
+    one, two = kl_per_layer(EVIDENCE)
+    np.testing.assert_allclose(one, -P1 - H1)
+    np.testing.assert_allclose(two, -P2 - H2)
+    np.testing.assert_allclose(log_weight(EVIDENCE), LIKELIHOOD + P1 + P2 - Q1 - Q2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "chunk_size"), [(1, 10), (7, 3), (12, 100)])
+def test_the_bound_is_the_log_of_the_mean_weight(count, chunk_size, key):
+    weights = lambda key: 300 * jax.random.normal(key, (5,))  # exp alone would overflow
+    found = importance_weighted_bound(weights, key, count, chunk_size)
+    each = np.stack([np.float64(weights(k)) for k in jax.random.split(key, count)])
+    np.testing.assert_allclose(found, logsumexp(each, 0) - np.log(count), rtol=1e-5)
+
+
+def test_one_layer_with_a_uniform_prior_has_the_analytic_kl(key):
+    """KL(q || uniform) = n log 2 - H(q), and nothing of it is left to chance."""
+    model = vae((2, 2), BernoulliLikelihood(), layers=1, width=3, hidden=1, prior="uniform")
+    x = jnp.float32([[[0, 1], [1, 1]]])
+    variables = jax.jit(lambda k: model.init(k, x, lambda name, dist, eta: dist.mean(eta)))(key)
+    evidence, (site,) = record(
+        lambda sample: model.apply(variables, x, sample), fsb.sites.ancestral(key)
+    )
+    p = 1 / (1 + np.exp(-np.float64(site.eta)))
+    analytic = (p * np.log(2 * p) + (1 - p) * np.log(2 * (1 - p))).sum(-1)
+    assert analytic > 0.1
+    np.testing.assert_allclose(kl_per_layer(evidence)[0], analytic, rtol=1e-4)
+
+
+def noisy_run(delta, key):
+    """The losses of FouST on a small net, and its sites."""
+    model = vae((2, 2), BernoulliLikelihood(), layers=2, width=3, hidden=1)
+    x = jnp.float32([[[0, 1], [1, 1]]] * 4)
+    variables = jax.jit(lambda k: model.init(k, x, lambda name, dist, eta: dist.mean(eta)))(key)
+    run = bind(lambda params, sample: elbo()(model.apply(variables, x, sample)), None)
+    seen = []
+
+    def spied(sampler):
+        losses, sites = run(sampler)
+        seen.extend(sites)
+        return losses, sites
+
+    losses, _ = fsb.foust(delta).surrogate(spied, (), (), key)
+    apply = lambda sampler: record(lambda s: model.apply(variables, x, s), sampler)[0]
+    return losses, seen, apply
+
+
+def test_without_noise_the_cross_entropies_are_the_hard_ones(key):
+    losses, sites, apply = noisy_run(0.0, key)
+    hard = apply(replay({site.name: site.hard for site in sites}))
+    np.testing.assert_allclose(losses, elbo()(hard), rtol=1e-6)
+
+
+def test_with_noise_they_are_linear_in_the_value(key):
+    losses, sites, apply = noisy_run(0.3, key)
+    noisy = apply(replay({site.name: site.z for site in sites}))
+    np.testing.assert_allclose(losses, elbo()(noisy), rtol=1e-6)
+    assert all(0 < abs(site.z - site.hard).max() <= 0.3 for site in sites)
+    eta, z = (np.float64(site) for site in (sites[1].eta, sites[1].z))
+    b = (z + 1) / 2
+    p = 1 / (1 + np.exp(-eta))
+    cross = (b * np.log(p) + (1 - b) * np.log(1 - p)).sum(-1)
+    np.testing.assert_allclose(noisy.posterior[1], cross, rtol=1e-4)
+
+
+def test_bits_per_dimension():
+    assert bits_per_dimension(-10 * np.log(2), 5, 0.0) == pytest.approx(2)
+    offset = dequantised().bits_offset
+    # 256 grey levels, each as likely: the density of x in [-1/2, 1/2) is 1, and it takes 8 bits.
+    assert bits_per_dimension(0.0, 3072, offset) == 8
+    grey = jnp.arange(256, dtype=jnp.uint8)[None]
+    x = np.asarray(dequantised().apply(jax.random.key(0), grey))[0]
+    assert (np.diff(x) > 0).all()
+    assert x[-1] - x[0] == pytest.approx(1, abs=1 / 128)
