@@ -122,7 +122,8 @@ def run_steps(
     """The first ``count`` of the steps whose batches are ``images[indices[i]]``, as one program.
 
     ``count`` is not static: every chunk of a run, the short last one included, is one and the same
-    executable, and so the numbers do not depend on where the chunks are cut.
+    executable, and so the numbers do not depend on where the chunks are cut. Nor do they on the
+    number of rows of ``indices``.
 
     Args:
       train: donated.
@@ -131,7 +132,10 @@ def run_steps(
     """
 
     def body(i, train):
-        return step(recipe, train, jnp.take(images, indices[i], axis=0))
+        # The barrier ties the row to the step: were it the only one, it would be taken for a
+        # constant of the loop, and another program made of the rest.
+        rows, number = jax.lax.optimization_barrier((indices[i], train.step))
+        return step(recipe, train._replace(step=number), jnp.take(images, rows, axis=0))
 
     return jax.lax.fori_loop(0, count, body, train)
 

@@ -22,10 +22,12 @@ def parts():
 def trained(parts):
     """Parameters far from their start: every unit's posterior differs from image to image."""
     state = parts.first_state()
-    leaves, tree = jax.tree.flatten(state.params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    noisy = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return {"params": jax.tree.unflatten(tree, noisy), "constants": state.constants}
+    noise = np.random.RandomState(3)
+
+    def moved(leaf):
+        return np.asarray(leaf) + 0.3 * noise.randn(*leaf.shape).astype(np.float32)
+
+    return {"params": jax.tree.map(moved, state.params), "constants": state.constants}
 
 
 @pytest.fixture(scope="module")
@@ -71,34 +73,32 @@ def test_the_elbo_by_hand(parts, certain):
     assert found["elbo_se"] == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
     assert found["kl_1"] == pytest.approx(-prior, rel=1e-5)
     assert found["active_1"] == 0
-    mean, error = metrics.bound(parts.recipe, certain, images, jax.random.key(0), 7)
+    mean, error = metrics.bound(parts.recipe, certain, images, jax.random.key(0), 5)
     assert mean == pytest.approx(values.mean(), rel=1e-5)  # all weights are the same
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
 
 
-@pytest.mark.parametrize("batch", [7, 37])
-def test_what_fills_the_last_batch_does_not_count(batch, parts, certain):
+def test_what_fills_the_last_batch_does_not_count(parts, certain):
     images = parts.data.test[:37]
     whole = metrics.evaluate(parts.recipe, certain, images, jax.random.key(0))
-    cut = metrics.evaluate(parts.recipe, certain, images, jax.random.key(1), batch)
+    cut = metrics.evaluate(parts.recipe, certain, images, jax.random.key(1), 7)
     assert cut == pytest.approx(whole, rel=1e-4)
-    bounds = [
-        metrics.bound(parts.recipe, certain, images, jax.random.key(0), 2, n) for n in (batch, 37)
-    ]
-    assert bounds[0] == pytest.approx(bounds[1], rel=1e-4)
+    whole = metrics.bound(parts.recipe, certain, images, jax.random.key(0), 5)
+    cut = metrics.bound(parts.recipe, certain, images, jax.random.key(0), 5, 7)
+    assert cut == pytest.approx(whole, rel=1e-4)
 
 
 def test_eight_devices_judge_as_one(parts, trained):
     many = assembled(*OPTIONS, "devices=8")[0].recipe
     there = jax.tree.map(many.layout.replicate, trained)
     images, key = parts.data.test[:37], jax.random.key(0)
-    for call in (metrics.evaluate, lambda *args: metrics.bound(*args, 3)):
+    for call in (metrics.evaluate, lambda *args: metrics.bound(*args, 5)):
         one = call(parts.recipe, trained, images, key)
         assert call(many, there, images, key) == pytest.approx(one, rel=1e-4)
 
 
 def test_the_bound_by_hand(parts, trained):
-    images, key = parts.data.test[:10], jax.random.key(4)
+    images, key = parts.data.test[:37], jax.random.key(4)
     params = trained["params"]
     mean, error = metrics.bound(parts.recipe, trained, images, key, 5)
     data_key, sample_key = jax.random.split(jax.random.fold_in(key, 0))
@@ -117,7 +117,7 @@ def test_the_bound_by_hand(parts, trained):
         log_weights.append(joint - log_bernoulli(eta, z > 0).sum(1))
     values = logsumexp(np.stack(log_weights), axis=0) - np.log(5)
     assert mean == pytest.approx(values.mean(), rel=1e-5)
-    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(10), rel=1e-3)
+    assert error == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
     hidden = np.tanh(
         dense(binary(images) - np.asarray(parts.data.mean).ravel(), params["up_0"]["Dense_0"])
     )
@@ -129,7 +129,7 @@ def test_active_units_by_hand(parts, trained):
     params = jax.tree.map(np.array, trained["params"])
     params["up_0"]["Dense_1"]["kernel"][:, ::2] *= 0.05  # half of the units hardly react
     found = metrics.evaluate(
-        parts.recipe, {**trained, "params": params}, images, jax.random.key(0), 50
+        parts.recipe, {**trained, "params": params}, images, jax.random.key(0), 37
     )
     x = binary(images) - np.asarray(parts.data.mean).ravel()
     hidden = np.tanh(dense(x, params["up_0"]["Dense_0"]))
@@ -141,11 +141,9 @@ def test_active_units_by_hand(parts, trained):
 
 
 def test_more_samples_tighten_the_bound(parts, trained):
-    images, key = parts.data.test, jax.random.key(0)
+    images, key = parts.data.test[:37], jax.random.key(0)
     elbo = metrics.evaluate(parts.recipe, trained, images, key)["elbo"]
-    means = [metrics.bound(parts.recipe, trained, images, key, count)[0] for count in (1, 50)]
-    assert means[0] == pytest.approx(elbo, abs=1.0)  # the ELBO too, its entropies sampled
-    assert means[1] > elbo + 0.1
+    assert metrics.bound(parts.recipe, trained, images, key, 5)[0] > elbo + 0.1
 
 
 def test_reconstructions_and_samples(parts, trained):

@@ -49,12 +49,14 @@ def test_alone_nobody_is_asked():
     parallel.join(None, 1, 0)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one(tmp_path):
     many = train(tmp_path / "many", "devices=8")
     assert_same_numbers(many, finished())
     assert state(many, 10) != state(many, 20)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices(tmp_path):
     train(tmp_path / "run", "devices=8", max_steps=10)
     step_10 = state(tmp_path / "run")

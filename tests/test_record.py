@@ -1,10 +1,14 @@
 """What a run writes down."""
 
+import dataclasses
+import math
+
 import jax
 import pytest
 from omegaconf import OmegaConf
 
 from fsb import record
+from fsb.data.preprocess import choose
 from fsb.log import MetricsFile, no_logger
 from fsb.optimizers import adam, sgd
 from fsb.record import Record
@@ -94,6 +98,13 @@ def test_another_process_does_not_read_what_the_first_one_will_remove(tmp_path, 
     assert [row["step"] for row in made.rows] == [0, 10]
     assert made.score == -10.0
     assert len(table.read()) == 3
+
+
+def test_bits_per_dimension_where_they_apply(parts):
+    assert record.bits(parts, -64.0, "bits") == {}  # binary pixels
+    preprocess = choose("dequantised", 0)
+    parts = parts._replace(data=dataclasses.replace(parts.data, preprocess=preprocess))
+    assert record.bits(parts, -64.0 * math.log(2), "bits") == pytest.approx({"bits": 9.0})
 
 
 @pytest.mark.parametrize("optimizer", [sgd(2e-3), adam(2e-3)])

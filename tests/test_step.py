@@ -9,6 +9,9 @@ import pytest
 from fsb.step import estimate, gradient_statistics, run_steps, step
 from runs import assembled
 
+estimate = jax.jit(estimate, static_argnums=0)
+step = jax.jit(step, static_argnums=0)
+
 
 @pytest.fixture(scope="module")
 def run():

@@ -27,11 +27,6 @@ def test_numbers_do_not_depend_on_the_chunks(tmp_path):
     assert state(whole, 10)[1] != state(whole, 20)[1]
 
 
-def test_the_seed_counts(tmp_path):
-    main(tmp_path / "other", "seed=1", "max_steps=1", "bound_samples=[]")
-    assert rows(tmp_path / "other")[0]["test_elbo"] != rows(finished())[0]["test_elbo"]
-
-
 def test_a_run_compiles_its_steps_once(tmp_path, caplog):
     with jax.log_compiles():  # chunks of 6, 4, 6, 4 and 3 steps
         train(tmp_path / "run", steps_per_call=6, max_steps=23, checkpoint_every=100)
