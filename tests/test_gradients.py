@@ -61,7 +61,7 @@ def test_the_value_is_the_mean_of_the_losses(key):
 def test_the_gradient_is_that_of_the_mean(key):
     """Of ST by hand: the average over the batch of cotangent times slope."""
     _, z = drawn(PARAMS, key)
-    _, grads = fsb.value_and_grad(fsb.st(), loss)(PARAMS, key)
+    _, grads = jax.jit(fsb.value_and_grad(fsb.st(), loss))(PARAMS, key)
     eta, w, z = (np.asarray(x, np.float64) for x in (PARAMS["eta"], PARAMS["w"], z))
     outer = np.cos(z @ w)
     slope = 2 / (2 + np.exp(eta) + np.exp(-eta))
@@ -81,9 +81,9 @@ def test_it_composes(key):
 
 def test_estimators_without_a_state_return_empty_ones(key):
     assert fsb.init(fsb.foust(), loss, PARAMS, key) == ((), ())
-    out = fsb.stateful_value_and_grad(fsb.foust(), loss)(PARAMS, (), (), key)
+    out = jax.jit(fsb.stateful_value_and_grad(fsb.foust(), loss))(PARAMS, (), (), key)
     assert (out.control, out.state, out.metrics) == ((), (), {})
-    value, grads = fsb.value_and_grad(fsb.foust(), loss)(PARAMS, key)
+    value, grads = jax.jit(fsb.value_and_grad(fsb.foust(), loss))(PARAMS, key)
     assert out.value == value
     np.testing.assert_array_equal(out.params["eta"], grads["eta"])
 
@@ -113,7 +113,7 @@ def test_control_and_model_do_not_leak_into_each_other(key):
 
 
 def test_state_and_metrics_come_back(key):
-    out = fsb.stateful_value_and_grad(toy(), loss)(
+    out = jax.jit(fsb.stateful_value_and_grad(toy(), loss))(
         PARAMS, {"baseline": jnp.float32(0.2)}, jnp.float32(2.0), key
     )
     value = float(drawn(PARAMS, key)[0].mean()) + 0.04

@@ -9,7 +9,6 @@ import pytest
 from scipy.special import logsumexp
 
 import fsb
-import fsb.sites
 from fsb.data.preprocess import dequantised
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import (
@@ -19,7 +18,7 @@ from fsb.objectives import (
     kl_per_layer,
     log_weight,
 )
-from fsb.sites import bind, record, replay
+from fsb.sites import ancestral, bind, record, replay
 from fsb.types import Evidence
 
 TERMS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
@@ -48,9 +47,9 @@ def test_one_layer_with_a_uniform_prior_has_the_analytic_kl(key):
     model = vae((2, 2), BernoulliLikelihood(), layers=1, width=3, hidden=1, prior="uniform")
     x = jnp.float32([[[0, 1], [1, 1]]])
     variables = jax.jit(lambda k: model.init(k, x, lambda name, dist, eta: dist.mean(eta)))(key)
-    evidence, (site,) = record(
-        lambda sample: model.apply(variables, x, sample), fsb.sites.ancestral(key)
-    )
+    evidence, (site,) = jax.jit(
+        lambda key: record(lambda sample: model.apply(variables, x, sample), ancestral(key))
+    )(key)
     p = 1 / (1 + np.exp(-np.float64(site.eta)))
     analytic = (p * np.log(2 * p) + (1 - p) * np.log(2 * (1 - p))).sum(-1)
     assert analytic > 0.1
@@ -58,32 +57,39 @@ def test_one_layer_with_a_uniform_prior_has_the_analytic_kl(key):
 
 
 def noisy_run(delta, key):
-    """The losses of FouST on a small net, and its sites."""
+    """The losses of FouST on a small net, its sites, and the evidence at given values."""
     model = vae((2, 2), BernoulliLikelihood(), layers=2, width=3, hidden=1)
     x = jnp.float32([[[0, 1], [1, 1]]] * 4)
     variables = jax.jit(lambda k: model.init(k, x, lambda name, dist, eta: dist.mean(eta)))(key)
     run = bind(lambda params, sample: elbo()(model.apply(variables, x, sample)), None)
-    seen = []
 
-    def spied(sampler):
-        losses, sites = run(sampler)
-        seen.extend(sites)
-        return losses, sites
+    @jax.jit
+    def spied(key):
+        seen = []
 
-    losses, _ = fsb.foust(delta).surrogate(spied, (), (), key)
-    apply = lambda sampler: record(lambda s: model.apply(variables, x, s), sampler)[0]
-    return losses, seen, apply
+        def watched(sampler):
+            losses, sites = run(sampler)
+            seen.extend(sites)
+            return losses, sites
+
+        return fsb.foust(delta).surrogate(watched, (), (), key)[0], seen
+
+    @jax.jit
+    def at(values):
+        return record(lambda sample: model.apply(variables, x, sample), replay(values))[0]
+
+    return *spied(key), at
 
 
 def test_without_noise_the_cross_entropies_are_the_hard_ones(key):
-    losses, sites, apply = noisy_run(0.0, key)
-    hard = apply(replay({site.name: site.hard for site in sites}))
+    losses, sites, at = noisy_run(0.0, key)
+    hard = at({site.name: site.hard for site in sites})
     np.testing.assert_allclose(losses, elbo()(hard), rtol=1e-6)
 
 
 def test_with_noise_they_are_linear_in_the_value(key):
-    losses, sites, apply = noisy_run(0.3, key)
-    noisy = apply(replay({site.name: site.z for site in sites}))
+    losses, sites, at = noisy_run(0.3, key)
+    noisy = at({site.name: site.z for site in sites})
     np.testing.assert_allclose(losses, elbo()(noisy), rtol=1e-6)
     assert all(0 < abs(site.z - site.hard).max() <= 0.3 for site in sites)
     eta, z = (np.float64(site) for site in (sites[1].eta, sites[1].z))

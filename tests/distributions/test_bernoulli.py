@@ -17,6 +17,7 @@ from fsb import Bernoulli, FsbError
 ENCODINGS = ((0.0, 1.0), (-1.0, 1.0), (-0.25, 0.25), (2.0, 5.0))
 LOGITS = np.array([-5.0, -1.3, -0.2, 0.0, 0.7, 2.5])
 EXTREME = np.array([0.0, 1000.0, -1000.0, np.inf, -np.inf], np.float32)
+TWO = pytest.mark.parametrize("dist", [Bernoulli(), Bernoulli(2.0, 5.0)], ids=str)
 EVERY = pytest.mark.parametrize("dist", [Bernoulli(*e) for e in ENCODINGS], ids=str)
 
 
@@ -31,7 +32,7 @@ def plain_entropy(eta):
     return -cross_entropy(eta, 0.0) * (1 - p) - p * jnp.log(p)
 
 
-@EVERY
+@TWO
 def test_frequencies(dist, key):
     count = 200_000
     z = np.asarray(dist.sample(key, jnp.broadcast_to(jnp.float32(LOGITS)[None], (count, 6))))
@@ -74,7 +75,7 @@ def test_values_in_double_precision(dist):
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@EVERY
+@TWO
 def test_first_and_second_derivatives(dist):
     """Of the log-probability in logit and value, relaxed values included, and of the entropy."""
     grid = np.stack(np.meshgrid(LOGITS, np.linspace(-0.2, 1.2, 5)), -1).reshape(-1, 2)
@@ -113,7 +114,7 @@ def test_derivatives_against_finite_differences():
                 np.testing.assert_allclose(tangent, difference, rtol=1e-6, atol=1e-9)
 
 
-@EVERY
+@TWO
 def test_all_is_finite_at_any_logit(dist):
     @jax.jit
     def everything(eta, z):
