@@ -3,6 +3,7 @@
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
+TESTS := $(RUN) -m pytest -n auto --dist loadfile
 
 .PHONY: help train test check lint bench test-matrix clean
 
@@ -18,10 +19,10 @@ train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digi
 	@$(RUN) -m fsb.train $(ARGS)
 
 test: check ## all tests (under 15 minutes)
-	$(RUN) -m pytest -m slow
+	$(TESTS) -m slow
 
 check: lint ## lint, types and the fast tests (under 4 minutes)
-	$(RUN) -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: $(VENV)/.installed ## ruff and the type checker
 	$(RUN) -m ruff check .

@@ -6,7 +6,7 @@ run() { # PYTHON_VERSION JAX_REQUIREMENT
   echo "== Python $1, $2"
   scripts/venv.sh "$folder" "$1" "$2" "$(echo "$2" | sed 's/^jax/jaxlib/')"
   "$folder/bin/python" -c "import sys, jax; print('Python', sys.version.split()[0], 'jax', jax.__version__)"
-  "$folder/bin/python" -m pytest -m "not slow"
+  "$folder/bin/python" -m pytest -n auto --dist loadfile -m "not slow"
 }
 run 3.11 "jax==0.10.2"
 run 3.12 "jax==0.11.2"
