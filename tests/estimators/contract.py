@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 import oracle as o
+import pytest
 
 import fsb
 
@@ -126,6 +127,17 @@ ROWS = (
 BERNOULLI_ROWS = tuple(row for row in ROWS if "Bernoulli" in row.serves)
 
 
-def named(rows):
-    """Arguments of ``pytest.mark.parametrize`` for one test a row."""
-    return {"argvalues": rows, "ids": [row.name for row in rows]}
+def named(rows, slow_repeats=False):
+    """Arguments of ``pytest.mark.parametrize`` for one test a row.
+
+    With ``slow_repeats`` all rows of a factory but its first are left to the slow tests.
+    """
+    factories = [row.name.split("-")[0] for row in rows]
+    marks = [
+        pytest.mark.slow if slow_repeats and factory in factories[:i] else ()
+        for i, factory in enumerate(factories)
+    ]
+    return {
+        "argvalues": [pytest.param(row, marks=mark) for row, mark in zip(rows, marks, strict=True)],
+        "ids": [row.name for row in rows],
+    }
