@@ -53,7 +53,7 @@ def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
 
 def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dict[str, Array]:
     """All joint values of the sites: name -> [states, B, D...]."""
-    supports = [site.dist.support(site.eta) for site in sites]
+    supports = [_support(site) for site in sites]
     units = [math.prod(jax.eval_shape(_log_prob, site).shape[1:]) for site in sites]
     states = math.prod(len(s) ** n for s, n in zip(supports, units, strict=True))
     if states > max_states:
@@ -82,6 +82,13 @@ def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dic
 def per_example(per_unit: Array) -> Array:
     """Sums [B, D...] over all but the examples."""
     return per_unit.reshape(per_unit.shape[0], -1).sum(-1)
+
+
+def _support(site: Site) -> Array:
+    try:
+        return site.dist.support(site.eta)
+    except FsbError as error:
+        raise FsbError(f"site {site.name!r}: {error}") from None
 
 
 def _log_prob(site: Site) -> Array:

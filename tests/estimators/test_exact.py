@@ -1,0 +1,22 @@
+"""The enumeration itself; its gradients are in test_means.py."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import fsb
+
+
+def test_a_site_that_cannot_be_enumerated_is_named_in_one_line():
+    def loss(eta, sample):
+        return sample("bits", fsb.Bernoulli(), eta).sum(-1) + sample(
+            "code", fsb.Normal(), (eta, eta)
+        ).sum(-1)
+
+    with pytest.raises(fsb.FsbError) as caught:
+        fsb.value_and_grad(fsb.exact(), loss)(jnp.ones((2, 2)), jax.random.key(0))
+    assert str(caught.value) == (
+        "site 'code': Normal has infinitely many values and cannot be enumerated"
+    )
