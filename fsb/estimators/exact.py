@@ -38,6 +38,8 @@ def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
 
     def surrogate(run, control, state, key):
         losses, sites = jax.eval_shape(lambda: run(ancestral(key)))
+        if not sites:  # nothing is drawn: there is one state
+            return run(ancestral(key))[0], Aux(0.0, state, {})
         values = enumerate_sites(sites, losses.shape[0], max_states)
 
         def weighted(values):
