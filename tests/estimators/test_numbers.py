@@ -214,6 +214,7 @@ def test_bias_of_gumbel_softmax_for_linear_losses_is_quadratic_in_the_temperatur
     assert bias / 0.05**2 == pytest.approx(np.pi**2 / 6 * second, rel=0.1)
 
 
+@pytest.mark.slow
 def test_second_moment_of_gumbel_softmax_grows_as_one_over_the_temperature():
     integral = quad(lambda v: slope_of_sin(v) ** 2 * v * (1 - v), 0, 1)[0]
     for temperature in (0.04, 0.02):
@@ -224,6 +225,7 @@ def test_second_moment_of_gumbel_softmax_grows_as_one_over_the_temperature():
         assert moment == pytest.approx(density(ETA) * integral, rel=0.04)
 
 
+@pytest.mark.slow
 def test_straight_through_gumbel_softmax_goes_to_darn_and_its_second_moment_up():
     f, slopes = FUNCTIONS["sin"], slope_of_sin(np.array([0.0, 1.0]))
     darn = enumerated(fsb.darn(), f, ETA, o.ZERO_ONE)[0]
