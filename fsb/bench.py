@@ -1,14 +1,19 @@
 """python -m fsb.bench: the speed of the train step, as ratios within one interleaved run.
 
 Every variant takes its turn in every round, so that what slows the machine slows all of them; a
-ratio is the median over the rounds of the paired ratios.
+ratio is the median over the rounds of the paired ratios. The turns are shuffled, so that nobody
+always follows the same one (and its still spinning threads).
 """
 
 from __future__ import annotations
 
+import datetime
+import importlib.util
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +34,7 @@ from fsb.objectives import elbo
 from fsb.progress import Progress
 from fsb.schema import Count
 from fsb.step import Recipe, first_state, run_steps
-from fsb.types import Array, Estimator
+from fsb.types import Array, Estimator, PyTree
 
 SHAPE = (28, 28)
 IMAGES = 2000
@@ -80,7 +85,7 @@ VARIANTS: dict[str, Callable[[], Estimator]] = {
 }
 
 
-def images(config: DictConfig) -> np.ndarray:
+def images() -> np.ndarray:
     """Random 8-bit images: what they show does not change the time."""
     return np.random.default_rng(0).integers(0, 256, (IMAGES, *SHAPE), np.uint8)
 
@@ -97,7 +102,7 @@ def train_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
         control_optimizer=optax.adam(1e-3),
         layout=layout,
     )
-    pool = layout.replicate(images(config))
+    pool = layout.replicate(images())
     rows = np.random.default_rng(1).integers(0, IMAGES, (config.steps, config.batch_size))
     indices = layout.replicate(rows.astype(np.int32))
     start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
@@ -111,34 +116,46 @@ def train_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
 
 
 def matrix_products(config: DictConfig) -> Chunk:
-    """The matrix products of a step and nothing else: forward, and both backward ones.
-
-    They run in one compiled loop like the steps do; the products with respect to the weights are
-    the next weights (scaled, so that they stay finite), so none can be left out.
-    """
+    """The matrix products of a step and nothing else, in one compiled loop as the steps are."""
     sizes = layer_sizes(config)
     keys = jax.random.split(jax.random.key(0), len(sizes) + 1)
-    weights = tuple(0.05 * jax.random.normal(k, s) for k, s in zip(keys[1:], sizes, strict=True))
+    weights = tuple(
+        jax.random.normal(key, size) / math.sqrt(size[0])
+        for key, size in zip(keys[1:], sizes, strict=True)
+    )
     x = jax.random.normal(keys[0], (config.batch_size, sizes[0][0]))
 
-    def body(_: int, weights: tuple[Array, ...]) -> tuple[Array, ...]:
-        inputs = [x]
-        for weight in weights:
-            inputs.append(inputs[-1] @ weight)
-        cotangent = inputs.pop()
-        products = []
-        for layer in reversed(range(len(weights))):
-            products.append(1e-6 * (inputs[layer].T @ cotangent))
-            if layer:  # nobody asks for the derivative in the data
-                cotangent = cotangent @ weights[layer].T
-        return tuple(reversed(products))
-
-    loop = jax.jit(lambda weights, count: jax.lax.fori_loop(0, count, body, weights))
-
     def chunk():
-        jax.block_until_ready(loop(weights, config.steps))
+        jax.block_until_ready(products_loop(weights, x, config.steps))
 
     return chunk
+
+
+@jax.jit
+def products_loop(weights: tuple[Array, ...], x: Array, count: Array) -> PyTree:
+    """``count`` times the products forward, and backward in the weights and in the activations.
+
+    The output of one turn is the input of the next, and the products in the weights are returned,
+    so that none can be left out or taken out of the loop.
+
+    Args:
+      weights: of layers whose shapes chain, from those of x to those of x.
+      x: [B, inputs].
+    """
+
+    def body(_, carry):
+        inputs = [carry[0]]
+        for weight in weights:
+            inputs.append(inputs[-1] @ weight)
+        output = cotangent = inputs.pop()
+        products = []
+        for layer in reversed(range(len(weights))):
+            products.append(inputs[layer].T @ cotangent)
+            if layer:  # nobody asks for the derivative in the data
+                cotangent = cotangent @ weights[layer].T
+        return output, tuple(reversed(products))
+
+    return jax.lax.fori_loop(0, count, body, (x, weights))
 
 
 def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
@@ -149,59 +166,103 @@ def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
 
 
 def chunks(config: DictConfig) -> dict[str, Chunk]:
-    """Every variant by name, PyTorch's only where it is installed."""
+    """Every variant by name; PyTorch's where it is wanted and installed."""
     found = {name: train_chunk(config, make()) for name, make in VARIANTS.items()}
     found["matrix products"] = matrix_products(config)
-    if config.torch:
-        try:
-            from fsb.bench_torch import train_chunk as torch_chunk
-        except ModuleNotFoundError:
-            print("eager PyTorch: left out, for torch is not installed")
-        else:
-            found["eager PyTorch"] = torch_chunk(config, images(config))
+    if config.torch and importlib.util.find_spec("torch"):
+        from fsb.bench_torch import train_chunk as torch_chunk
+
+        found["eager PyTorch"] = torch_chunk(config, images())
     return found
 
 
 def measure(variants: dict[str, Chunk], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of a chunk, [rounds] each, the variants in turn after one uncounted chunk each."""
+    """Seconds of a chunk, [rounds] each, after two uncounted chunks each, which compile."""
     for chunk in variants.values():
         chunk()
         chunk()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
+    turns = np.random.default_rng(0)
     with Progress("bench", rounds) as bar:
         for number in range(rounds):
-            for name, chunk in variants.items():
+            for name in turns.permutation(list(variants)):
                 start = time.perf_counter()
-                chunk()
+                variants[name]()
                 seconds[name].append(time.perf_counter() - start)
             bar.update(number + 1)
     return {name: np.array(values) for name, values in seconds.items()}
 
 
+def speeds(seconds: dict[str, np.ndarray], steps: int) -> list[dict[str, Any]]:
+    """One row a variant: time of a step, and its ratio to straight-through's with quartiles."""
+    rows = []
+    for name, values in seconds.items():
+        step = float(np.median(values)) / steps
+        row = {"variant": name, "ms_per_step": 1e3 * step, "steps_per_second": 1 / step}
+        rows.append(row | paired(values, seconds["st"]))
+    return rows
+
+
+def verdicts(seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One row a bound: the ratio with quartiles, and whether it is met; None if not measured."""
+    rows = []
+    for what, top, bottom, most in BOUNDS:
+        row: dict[str, Any] = {"what": what, "at_most": most, "met": None, "ratio": None}
+        if bottom in seconds:
+            row |= paired(seconds[top], seconds[bottom])
+            row["met"] = row["ratio"] <= most
+        rows.append(row)
+    return rows
+
+
+def paired(top: np.ndarray, bottom: np.ndarray) -> dict[str, Any]:
+    """Median and quartiles of the ratios within a round."""
+    low, middle, high = np.quantile(top / bottom, (0.25, 0.5, 0.75)).tolist()
+    return {"ratio": middle, "quartile_1": low, "quartile_3": high}
+
+
+def show(speeds: list[dict[str, Any]], verdicts: list[dict[str, Any]]) -> str:
+    """Both tables as text."""
+    lines = [f"{'variant':32} {'ms/step':>8} {'steps/s':>8} {'/ st':>7}  (quartiles)"]
+    for row in speeds:
+        numbers = f"{row['ms_per_step']:8.2f} {row['steps_per_second']:8.0f} {row['ratio']:7.3f}"
+        lines.append(f"{row['variant']:32} {numbers}  {_quartiles(row)}")
+    lines += ["", f"{'ratio of times':32} {'median':>8} {'at most':>8}  (quartiles)"]
+    for row in verdicts:
+        if row["ratio"] is None:
+            ratio, verdict = "-", "not measured: needs torch"
+        else:
+            ratio = f"{row['ratio']:.3f}"
+            verdict = f"{_quartiles(row)} {'met' if row['met'] else 'NOT MET'}"
+        lines.append(f"{row['what']:32} {ratio:>8} {row['at_most']:8.3f}  {verdict}")
+    return "\n".join(lines)
+
+
+def _quartiles(row: dict[str, Any]) -> str:
+    return f"({row['quartile_1']:.3f}-{row['quartile_3']:.3f})"
+
+
 @program("bench", Bench)
 def main(config: Any) -> None:
-    """Measure, print the table, and save it in the folder of the run."""
+    """Measure, print the tables, and save them in the folder of the run, in place of older ones."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
     seconds = measure(chunks(config), config.rounds)
-    folder = runfolder.new_run_folder(Path(HydraConfig.get().runtime.output_dir))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.csv").unlink(missing_ok=True)
+    rows, bounds = speeds(seconds, config.steps), verdicts(seconds)
     table = MetricsFile(folder / "results.csv")
-    print(f"{'variant':24} {'ms/step':>8} {'steps/s':>8} {'/ st':>7}  (quartiles)")
-    for name, values in seconds.items():
-        step = float(np.median(values)) / config.steps
-        low, middle, high = np.quantile(values / seconds["st"], (0.25, 0.5, 0.75))
-        row = {"variant": name, "ms_per_step": 1e3 * step, "steps_per_second": 1 / step}
-        table.append(row | {"ratio_to_st": middle, "quartile_1": low, "quartile_3": high})
-        print(f"{name:24} {1e3 * step:8.2f} {1 / step:8.0f} {middle:7.3f}  ({low:.3f}-{high:.3f})")
-    bounds = []
-    for what, top, bottom, most in BOUNDS:
-        if bottom in seconds:
-            ratio = float(np.median(seconds[top] / seconds[bottom]))
-            bounds.append({"what": what, "ratio": ratio, "at_most": most, "met": ratio <= most})
-            verdict = "met" if ratio <= most else "NOT MET"
-            print(f"{what:32} {ratio:6.3f}  at most {most:.3f}  {verdict}")
+    for row in rows:
+        table.append(row)
+    origin = runfolder.provenance()
+    if "eager PyTorch" in seconds:
+        origin["versions"]["torch"] = metadata.version("torch")
     settings = {key: config[key] for key in ("rounds", "steps", "batch_size", "layers", "width")}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json_atomic(
-        folder / "results.json", {"bounds": bounds, **settings, **runfolder.provenance()}
+        folder / "results.json",
+        {"date": date, **settings, "bounds": bounds, "variants": rows, **origin},
     )
+    print(show(rows, bounds))
     print(folder)
 
 

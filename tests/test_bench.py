@@ -1,6 +1,7 @@
 """The benchmark measures what it says: the real step, the same step in PyTorch, the products."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+import fsb
 from fsb import bench
+from fsb.gradients import value_and_grad
 from fsb.networks import BernoulliLikelihood, vae
+from fsb.noise import uniform
 from fsb.objectives import elbo
-from fsb.sites import record, replay
+from fsb.sites import site_key
 
 TINY = OmegaConf.create({"steps": 2, "batch_size": 4, "layers": 2, "width": 8})
 
@@ -24,56 +28,104 @@ def test_the_products_are_those_of_the_network():
     assert sorted(bench.layer_sizes(OmegaConf.create({"layers": 3, "width": 8}))) == sorted(kernels)
 
 
+def test_no_product_is_left_out():
+    sizes = bench.layer_sizes(TINY)
+    weights = tuple(jnp.ones(size) for size in sizes)
+    loop = bench.products_loop.lower(weights, jnp.ones((4, 784)), 3).compile()
+    everything = 3 * sum(map(math.prod, sizes)) - math.prod(sizes[0])  # x needs no derivative
+    assert loop.cost_analysis()["flops"] == pytest.approx(2 * 4 * everything, rel=0.001)
+
+
 def test_measure_takes_turns():
     calls = []
-    variants = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
-    seconds = bench.measure(variants, rounds=3)
-    assert calls == ["a", "a", "b", "b", *"ababab"]
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+    variants = {name: lambda name=name: calls.append(name) for name in "abc"}
+    seconds = bench.measure(variants, rounds=8)
+    assert "".join(calls[:6]) == "aabbcc"
+    rounds = ["".join(calls[6 + 3 * i : 9 + 3 * i]) for i in range(8)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in rounds)
+    assert len(set(rounds)) > 2
+    assert {name: len(values) for name, values in seconds.items()} == dict.fromkeys("abc", 8)
 
 
-def test_the_program_saves_its_table(tmp_path, capsys):
+def test_ratios_are_paired_within_a_round():
+    slow = np.array([1.0, 10.0, 100.0, 1.0, 5.0])  # the machine
+    seconds = {
+        "st": slow,
+        "foust": 1.02 * slow,
+        "no sampling": slow / 1.2,
+        "matrix products": slow * [0.8, 0.9, 0.7, 0.6, 0.9],
+    }
+    rows = {row["what"]: row for row in bench.verdicts(seconds)}
+    assert [rows[what]["met"] for what, *_ in bench.BOUNDS] == [True, False, False, None]
+    assert rows["foust / st"]["ratio"] == pytest.approx(1.02)
+    products = rows["foust / matrix products alone"]
+    quartiles = [products[name] for name in ("quartile_1", "ratio", "quartile_3")]
+    assert quartiles == pytest.approx([1.02 / 0.9, 1.02 / 0.8, 1.02 / 0.7])
+    speeds = {row["variant"]: row for row in bench.speeds(seconds, steps=10)}
+    assert speeds["foust"]["ms_per_step"] == pytest.approx(510)
+    assert speeds["foust"]["steps_per_second"] == pytest.approx(1 / 0.51)
+    text = bench.show(list(speeds.values()), list(rows.values()))
+    assert "NOT MET" in text
+    assert "needs torch" in text
+
+
+@pytest.mark.slow  # it compiles seven steps
+def test_the_program_saves_its_tables(tmp_path, capsys):
     folder = tmp_path / "bench"
     sizes = [f"{key}={value}" for key, value in TINY.items()]
+    folder.mkdir()
+    (folder / "results.csv").write_text("variant\nof another time\n")
     bench.main([*sizes, "rounds=2", "torch=false", f"hydra.run.dir={folder}"])
+    assert {path.name for path in folder.iterdir()} == {"results.csv", "results.json"}
     results = json.loads((folder / "results.json").read_text())
-    assert [bound["what"] for bound in results["bounds"]] == [
-        what for what, _, bottom, _ in bench.BOUNDS if bottom != "eager PyTorch"
-    ]
-    assert all(bound["ratio"] > 0 for bound in results["bounds"])
+    assert {"date", "device", "versions", "git_commit", "rounds", "width"} <= results.keys()
+    assert [bound["what"] for bound in results["bounds"]] == [what for what, *_ in bench.BOUNDS]
+    assert all(bound["ratio"] > 0 for bound in results["bounds"][:3])
+    assert results["bounds"][3]["met"] is None
+    names = [*bench.VARIANTS, "matrix products"]
+    assert [row["variant"] for row in results["variants"]] == names
     lines = (folder / "results.csv").read_text().splitlines()
-    assert len(lines) == 1 + len(bench.VARIANTS) + 1
+    assert [line.split(",")[0] for line in lines] == ["variant", *names]
     assert "foust / st" in capsys.readouterr().out
 
 
-def test_pytorch_has_the_same_loss():
+def test_pytorch_makes_the_same_step(monkeypatch):
+    """Same parameters, same images, same noise: the same losses and the same gradients."""
     torch = pytest.importorskip("torch", reason="torch is a dependency of the benchmark alone")
-    from fsb.bench_torch import VAE
+    from fsb.bench_torch import VAE, FouST
 
-    rng = np.random.default_rng(0)
+    rng, key = np.random.default_rng(0), jax.random.key(5)
     model = vae(bench.SHAPE, BernoulliLikelihood(), layers=2, width=8)
     x = rng.integers(0, 2, (4, 28, 28)).astype(np.float32)
     mean = rng.uniform(0.1, 0.9, (28, 28)).astype(np.float32)
-    z = [rng.choice([-1.0, 1.0], (4, 8)).astype(np.float32) for _ in range(2)]
     params = model.init(jax.random.key(0), x, lambda name, dist, eta: dist.mean(eta))["params"]
     params = jax.tree.map(lambda p: rng.normal(0, 0.3, p.shape).astype(np.float32), params)
-    variables = {"params": params, "constants": {"mean": mean}}
 
-    def apply(sample):
+    def loss(params, sample):
+        variables = {"params": params, "constants": {"mean": mean}}
         return elbo()(model.apply(variables, x, sample))
 
-    expected, _ = record(apply, replay({"z1": z[0], "z2": z[1]}))
+    value, grads = value_and_grad(fsb.foust(), loss)(params, key)
 
     twin = VAE(784, 2, 8, torch.from_numpy(mean.reshape(-1)))
-    with torch.no_grad():
-        twin.prior.copy_(torch.from_numpy(params["prior"]))
-        for side in ("up", "down"):
-            for number, net in enumerate(getattr(twin, side)):
-                dense = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
-                for position, layer in enumerate(dense):
-                    given = params[f"{side}_{number}"][f"Dense_{position}"]
-                    layer.weight.copy_(torch.from_numpy(given["kernel"].T.copy()))
-                    layer.bias.copy_(torch.from_numpy(given["bias"]))
-        draws = iter(z)
-        got = twin(torch.from_numpy(x.reshape(4, -1)), lambda eta: torch.from_numpy(next(draws)))
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-4)
+    pairs = [(twin.prior, params["prior"], grads["prior"])]
+    for side in ("up", "down"):
+        for number, net in enumerate(getattr(twin, side)):
+            dense = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+            for position, layer in enumerate(dense):
+                names = f"{side}_{number}", f"Dense_{position}"
+                given, grad = (tree[names[0]][names[1]] for tree in (params, grads))
+                pairs += [
+                    (layer.weight, given["kernel"].T, grad["kernel"].T),
+                    (layer.bias, given["bias"], grad["bias"]),
+                ]
+    assert len(pairs) == len(list(twin.parameters())) == len(jax.tree.leaves(params))
+    for parameter, given, _ in pairs:
+        parameter.data = torch.from_numpy(given.copy())
+    noise = (np.array(uniform(site_key(key, name), (4, 8))) for name in ("z1", "z2"))
+    monkeypatch.setattr(torch, "rand_like", lambda eta: torch.from_numpy(next(noise)))
+    got = twin(torch.from_numpy(x.reshape(4, -1)), FouST.apply).mean()
+    got.backward()
+    assert got.item() == pytest.approx(float(value), rel=1e-5)
+    for parameter, _, grad in pairs:
+        np.testing.assert_allclose(parameter.grad.numpy(), grad, rtol=1e-3, atol=1e-4)
