@@ -45,7 +45,7 @@ class Bernoulli:
         return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
     def decode(self, z: Array) -> Array:
-        """Maps [low, high] onto [0, 1], its ends exactly: at an infinite logit no ulp may be left."""
+        """Maps [low, high] onto [0, 1], both ends exactly: an infinite logit bears no ulp."""
         from_low, from_high = (z - self.low) / self.span, (self.high - z) / self.span
         return jnp.where(from_low > from_high, 1 - from_high, from_low)
 
