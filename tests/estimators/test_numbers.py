@@ -293,12 +293,3 @@ def test_where_estimators_of_the_polynomial_toy_come_to_rest(power, target):
         assert exact > 0
         assert darn > 0
         assert (darn == pytest.approx(exact, rel=1e-2)) == (power == 2)
-
-
-def test_value_of_the_exact_estimator_is_the_expectation():
-    eta = jnp.array([[0.3, -1.0]])
-    value, _ = fsb.value_and_grad(
-        fsb.exact(), lambda eta, sample: jnp.exp(sample("b", fsb.Bernoulli(-1, 1), eta)).prod(-1)
-    )(eta, jax.random.key(0))
-    p = o.sigmoid(np.asarray(eta[0]))
-    assert value == pytest.approx(np.prod(p * np.e + (1 - p) / np.e), rel=1e-5)
