@@ -126,3 +126,8 @@ def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
     """The sites of a loss with shapes in place of arrays; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
+
+
+def per_example(per_unit: Array) -> Array:
+    """Sums [B, D...] over all but the examples."""
+    return per_unit.reshape(per_unit.shape[0], -1).sum(-1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsb.sites import Site, ancestral, replay
+from fsb.sites import Site, ancestral, per_example, replay
 from fsb.types import Array, Aux, Estimator, FsbError
 
 
@@ -79,11 +79,6 @@ def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dic
         values[site.name] = jnp.broadcast_to(value, (states, *site.z.shape))
         start += n
     return values
-
-
-def per_example(per_unit: Array) -> Array:
-    """Sums [B, D...] over all but the examples."""
-    return per_unit.reshape(per_unit.shape[0], -1).sum(-1)
 
 
 def _support(site: Site) -> Array:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Normal
+from fsb.sites import per_example
 from fsb.types import Array
 
 
@@ -42,7 +43,7 @@ class BernoulliLikelihood:
         return jnp.log(p / (1 - p))[..., None]
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
-        return _sum(Bernoulli().log_prob(outputs[..., 0], x))
+        return per_example(Bernoulli().log_prob(outputs[..., 0], x))
 
     def mean(self, outputs: Array) -> Array:
         return Bernoulli().mean(outputs[..., 0])
@@ -68,11 +69,7 @@ class GaussianLikelihood:
 
     def log_prob(self, outputs: Array, x: Array) -> Array:
         scale = jnp.exp(0.5 * jnp.clip(outputs[..., 1], self.low, self.high))
-        return _sum(Normal().log_prob((outputs[..., 0], scale), x))
+        return per_example(Normal().log_prob((outputs[..., 0], scale), x))
 
     def mean(self, outputs: Array) -> Array:
         return outputs[..., 0]
-
-
-def _sum(per_unit: Array) -> Array:
-    return per_unit.reshape(per_unit.shape[0], -1).sum(-1)
