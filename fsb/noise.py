@@ -28,12 +28,12 @@ def bits(key: Array, shape: tuple[int, ...]) -> Array:
     known = str(jax.random.key_impl(key)) == "threefry2x32" and math.prod(shape) < 2**32
     partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     if not (known and partitionable):
-        return jax.random.bits(key, shape)
+        return jax.random.bits(key, shape, jnp.uint32)
     words = key if jnp.issubdtype(key.dtype, jnp.uint32) else jax.random.key_data(key)
     return jax.lax.platform_dependent(
         words,
         cpu=lambda words: _threefry(words, shape),
-        default=lambda words: jax.random.bits(jax.random.wrap_key_data(words), shape),
+        default=lambda words: jax.random.bits(jax.random.wrap_key_data(words), shape, jnp.uint32),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,31 +11,39 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsb.distributions import Bernoulli
+from fsb.distributions import Bernoulli, Categorical
 from fsb.networks.likelihoods import Likelihood
+from fsb.networks.priors import Autoregressive, Learned, Uniform
 from fsb.types import Array, Evidence, FsbError, Sample
 
 INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": nn.relu,
+    "leaky_relu": lambda x: nn.leaky_relu(x, 0.3),
+}
+PRIORS = {"learned": Learned, "uniform": Uniform, "autoregressive": Autoregressive}
 
 
 class MLP(nn.Module):
-    """``hidden`` tanh layers of ``width`` units, then a linear layer to ``outputs``."""
+    """``hidden`` layers of ``width`` units, then a linear layer to ``outputs``."""
 
     hidden: int
     width: int
     outputs: int
+    activation: Callable[[Array], Array] = jnp.tanh
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for _ in range(self.hidden):
-            x = jnp.tanh(nn.Dense(self.width, kernel_init=INIT)(x))
+            x = self.activation(nn.Dense(self.width, kernel_init=INIT)(x))
         return nn.Dense(self.outputs, kernel_init=INIT)(x)
 
 
 class VAE(nn.Module):
     """x - z_1 - ... - z_L: a Markov chain up (inference) and down (generation).
 
-    q(z_l | z_{l-1}) with z_0 = x - mean, p(z_{l-1} | z_l), and the factorised prior p(z_L), every
+    q(z_l | z_{l-1}) with z_0 = x - mean, p(z_{l-1} | z_l), and a prior p(z_L), every
     transformation an ``MLP``. The latent values enter the next layer as they are, so ``latent``'s
     encoding is the representation of the units.
 
@@ -46,30 +55,29 @@ class VAE(nn.Module):
 
     shape: tuple[int, ...]
     likelihood: Likelihood
-    latent: Bernoulli
-    prior_logits: Callable[[nn.Module, int], Array]
+    latent: Any  # the family of every latent unit
+    units: tuple[int, ...]  # of a stochastic layer: the shape of eta, without the batch
+    prior: nn.Module
     layers: int
-    width: int
-    hidden: int
+    mlp: Callable[[int], MLP]  # from the number of outputs
 
     def setup(self):
-        size = math.prod(self.shape)
+        pixels, units = math.prod(self.shape), math.prod(self.units)
         self.mean = self.variable("constants", "mean", jnp.zeros, self.shape)
-        self.up = [MLP(self.hidden, self.width, self.width) for _ in range(self.layers)]
-        below = [size * self.likelihood.outputs] + [self.width] * (self.layers - 1)
-        self.down = [MLP(self.hidden, self.width, outputs) for outputs in below]
-        self.prior = self.prior_logits(self, self.width)
+        self.up = [self.mlp(units) for _ in range(self.layers)]
+        below = [pixels * self.likelihood.outputs] + [units] * (self.layers - 1)
+        self.down = [self.mlp(outputs) for outputs in below]
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
         """The evidence of x [B, *shape] at one sample of its sites "z1" (bottom) to "zL"."""
         h = (x - self.mean.value[None]).reshape(x.shape[0], -1)
         posteriors, values = [], []
         for layer, up in enumerate(self.up, start=1):
-            posteriors.append(up(h))
-            h = sample(f"z{layer}", self.latent, posteriors[-1])
-            values.append(h)
-        priors = [down(z) for down, z in zip(self.down[1:], values[1:], strict=True)]
-        priors.append(jnp.broadcast_to(self.prior[None], values[-1].shape))
+            posteriors.append(self.eta(up, h))
+            values.append(sample(f"z{layer}", self.latent, posteriors[-1]))
+            h = values[-1].reshape(x.shape[0], -1)
+        downs = zip(self.down[1:], values[1:], strict=True)
+        priors = [self.eta(down, z) for down, z in downs] + [self.prior(values[-1])]
         outputs = self.decode(values[0])
         log_prob = self.latent.log_prob
         return Evidence(
@@ -82,30 +90,24 @@ class VAE(nn.Module):
             mean=self.likelihood.mean(outputs),
         )
 
+    def eta(self, transformation: MLP, h: Array) -> Array:
+        """Parameters of a stochastic layer [B, *units], from what the layer before hands on."""
+        return transformation(h.reshape(h.shape[0], -1)).reshape(-1, *self.units)
+
     def decode(self, z: Array) -> Array:
-        """z_1 [B, width] -> the likelihood's outputs [B, *shape, outputs]."""
-        outputs = self.down[0](z).reshape(-1, *self.shape, self.likelihood.outputs)
+        """z_1 [B, *units] -> the likelihood's outputs [B, *shape, outputs]."""
+        flat = self.down[0](z.reshape(z.shape[0], -1))
+        outputs = flat.reshape(-1, *self.shape, self.likelihood.outputs)
         return outputs + self.likelihood.offset(self.mean.value)[None]
 
     def generate(self, key: Array, count: int) -> Array:
         """Means E[x | z_1] of ``count`` draws from the model, [count, *shape]."""
-        eta = jnp.broadcast_to(self.prior[None], (count, self.width))
-        for layer in range(self.layers - 1, -1, -1):
+        key, draw = jax.random.split(key)
+        z = self.prior.sample(draw, self.latent, count)
+        for down in reversed(self.down[1:]):
             key, draw = jax.random.split(key)
-            z = self.latent.sample(draw, eta)
-            if layer:
-                eta = self.down[layer](z)
+            z = self.latent.sample(draw, self.eta(down, z))
         return self.likelihood.mean(self.decode(z))
-
-
-def learned(module: nn.Module, width: int) -> Array:
-    """Prior logits as parameters, from 0."""
-    return module.param("prior", nn.initializers.zeros_init(), (width,))
-
-
-def uniform(module: nn.Module, width: int) -> Array:
-    """Prior logits fixed at 0."""
-    return jnp.zeros(width)
 
 
 def vae(
@@ -115,29 +117,42 @@ def vae(
     layers: int = 2,
     width: int = 200,
     hidden: int = 2,
+    hidden_width: int | None = None,
+    activation: Literal["tanh", "relu", "leaky_relu"] = "tanh",
+    values: int = 2,
     low: float = -1.0,
     high: float = 1.0,
-    prior: Literal["learned", "uniform"] = "learned",
+    prior: Literal["learned", "uniform", "autoregressive"] = "learned",
 ) -> VAE:
-    """The Boolean VAE of the papers' experiments; the defaults are Tucker's nonlinear net.
+    """The VAE of the papers' experiments; the defaults are Tucker's nonlinear Boolean net.
 
     Args:
       shape: of one example, such as (28, 28).
       likelihood: p(x | z_1).
       layers: stochastic layers, L >= 1.
-      width: units of every stochastic and hidden layer.
-      hidden: tanh layers before every stochastic layer and output; 0 makes the net linear.
-      low, high: the two values of a unit, {-1, 1} unless told.
-      prior: "learned" or "uniform".
+      width: units of every stochastic layer.
+      hidden: deterministic layers before every stochastic layer and output; 0 makes the net linear.
+      hidden_width: units of those; as ``width`` unless told.
+      activation: "tanh", "relu", or "leaky_relu" with slope 0.3.
+      values: of a latent unit: 2 for Boolean ones, more for categorical ones, as one-hot vectors.
+      low, high: the two values of a Boolean unit, {-1, 1} unless told.
+      prior: of the top layer, "learned", "uniform", or "autoregressive" (fDARN).
 
     >>> from fsb.networks import BernoulliLikelihood
-    >>> vae((8, 8), BernoulliLikelihood(), layers=1, hidden=0).width
-    200
+    >>> vae((8, 8), BernoulliLikelihood(), layers=1, hidden=0, width=20, values=10).units
+    (20, 10)
     """
-    for name, value, least in (("layers", layers, 1), ("width", width, 1), ("hidden", hidden, 0)):
-        if value < least:
-            raise FsbError(f"model.{name}={value}: it must be at least {least}")
-    priors = {"learned": learned, "uniform": uniform}
-    if prior not in priors:
-        raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(priors)}")
-    return VAE(shape, likelihood, Bernoulli(low, high), priors[prior], layers, width, hidden)
+    hidden_width = width if hidden_width is None else hidden_width
+    least = {"layers": 1, "width": 1, "hidden": 0, "hidden_width": 1, "values": 2}
+    given = {"layers": layers, "width": width, "hidden": hidden, "hidden_width": hidden_width}
+    for name, value in {**given, "values": values}.items():
+        if value < least[name]:
+            raise FsbError(f"model.{name}={value}: it must be at least {least[name]}")
+    if prior not in PRIORS:
+        raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(PRIORS)}")
+    if activation not in ACTIVATIONS:
+        raise FsbError(f"model.activation={activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    units = (width,) if values == 2 else (width, values)
+    latent = Bernoulli(low, high) if values == 2 else Categorical()
+    mlp = functools.partial(MLP, hidden, hidden_width, activation=ACTIVATIONS[activation])
+    return VAE(shape, likelihood, latent, units, PRIORS[prior](units), layers, mlp)

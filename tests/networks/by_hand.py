@@ -34,7 +34,8 @@ class ByHand:
         self.model, self.params = model, plain["params"]
         self.mean = plain["constants"]["mean"].ravel()
         self.x = None if x is None else np.asarray(x, np.float64).ravel()
-        bits = np.array(list(itertools.product((0, 1), repeat=model.width)))
+        (self.width,) = model.units
+        bits = np.array(list(itertools.product((0, 1), repeat=self.width)))
         self.bits, dist = bits, model.latent
         self.z = dist.low + (dist.high - dist.low) * bits
         self.layers = range(model.layers)
@@ -50,7 +51,7 @@ class ByHand:
     def priors(self):
         """log p(z_l | z_{l+1}), bottom first; the last is log p(z_L), [1, states]."""
         logits = [mlp(self.params[f"down_{i}"], self.z) for i in self.layers if i]
-        top = self.params.get("prior", np.zeros(self.model.width))
+        top = self.params.get("prior", {"logits": np.zeros(self.width)})["logits"]
         return [log_bernoulli(a[:, None], self.bits[None]) for a in [*logits, top[None]]]
 
     def outputs(self):

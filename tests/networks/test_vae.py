@@ -114,7 +114,7 @@ def true_posterior():
     params = {
         "down_0": {"Dense_0": {"kernel": kernel, "bias": np.zeros(6)}},
         "up_0": {"Dense_0": {"kernel": 2 * kernel.T, "bias": bias}},
-        "prior": prior,
+        "prior": {"logits": prior},
     }
     return model, {**variables, "params": jax.tree.map(jnp.float32, params)}
 
@@ -182,11 +182,11 @@ def test_priors(prior, key):
         assert "prior" not in variables["params"]
         np.testing.assert_allclose(top, -4 * np.log(2), rtol=1e-6)
     else:
-        assert start(model)["params"]["prior"].tolist() == [0] * 4
+        assert start(model)["params"]["prior"]["logits"].tolist() == [0] * 4
         _, sites = jax.jit(lambda v: record(partial(model.apply, v, x), ancestral(key)))(variables)
-        p = 1 / (1 + np.exp(-np.float64(variables["params"]["prior"])))
+        p = 1 / (1 + np.exp(-np.float64(variables["params"]["prior"]["logits"])))
         expected = (np.float64(sites[-1].z > 0) - p).sum(0)
-        np.testing.assert_allclose(grads["prior"], expected, rtol=1e-4)
+        np.testing.assert_allclose(grads["prior"]["logits"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,10 @@ def test_shapes(shape, likelihood, key):
         ({"layers": 0}, r"model\.layers=0: it must be at least 1"),
         ({"width": 0}, r"model\.width=0: it must be at least 1"),
         ({"hidden": -1}, r"model\.hidden=-1: it must be at least 0"),
-        ({"prior": "unifrom"}, r"model\.prior='unifrom': choose one of learned, uniform"),
+        (
+            {"prior": "unifrom"},
+            r"model\.prior='unifrom': choose one of learned, uniform, autoregressive",
+        ),
         ({"low": 1.0}, "low must be below high"),
     ],
 )
