@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fsb
-from fsb.distributions.categorical import Categorical
+from fsb import Categorical
 
 ENCODINGS = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5))
 WIDTHS = (2, 3, 2)
