@@ -80,12 +80,19 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
         preprocess=data.preprocess.apply,
         estimator=build(config.estimator, modules=modules),
         optimizer=build(config.optimizer, modules=modules),
-        control_optimizer=optax.adam(1e-3),
+        control_optimizer=_control_optimizer(config),
         layout=layout,
     )
     parts = Parts(data, recipe, batch_size, config.seed)
     _trace(parts)
     return parts
+
+
+def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:
+    """That of the configuration; for a run from before there was one, what it had."""
+    if config.get("control_optimizer") is None:
+        return optax.adam(1e-3)
+    return build(config.control_optimizer, modules=config.modules)
 
 
 def _trace(parts: Parts) -> None:

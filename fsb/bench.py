@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -67,11 +66,11 @@ class Bench:
 def no_sampling() -> Estimator:
     """The same network without noise: every site at its mean, differentiated as it is."""
 
-    def rule(key, eta, dist):
+    def draw(noise, eta, dist):
         mean = dist.mean(eta)
         return mean, mean
 
-    return estimators.local(rule)
+    return estimators.local(draw)
 
 
 VARIANTS: dict[str, Callable[[], Estimator]] = {
@@ -99,7 +98,7 @@ def train_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
         preprocess=dynamic().apply,
         estimator=estimator,
         optimizer=optimizers.sgd(1e-4),
-        control_optimizer=optax.adam(1e-3),
+        control_optimizer=optimizers.adam(1e-3),
         layout=layout,
     )
     pool = layout.replicate(images())

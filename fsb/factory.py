@@ -7,8 +7,10 @@ factories of this library, and of modules the user trusts, can be named.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +28,7 @@ FACTORIES = (
     "fsb.networks",
     "fsb.objectives",
     "fsb.optimizers",
+    "fsb.problems",
 )
 """What any configuration may name: these, and what these modules define or list in __all__.
 
@@ -198,3 +201,25 @@ def _public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:
 
 def _within(name: Any, modules: Iterable[Any]) -> bool:
     return any(f"{name}.".startswith(f"{module}.") for module in modules)
+
+
+def from_file(text: str, where: str) -> Any:
+    """What a Python file of the user's calls by a name: "path/to/file.py:name".
+
+    Raises:
+      FsbError: the text is not of this form, there is no such file, or nothing of that name in it.
+    """
+    path, _, name = text.rpartition(":")
+    if not path.endswith(".py") or not name.isidentifier():
+        raise FsbError(f"{where}={text}: write it as path/to/file.py:name")
+    if not Path(path).is_file():
+        raise FsbError(f"{where}={text}: there is no file {path}")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise unknown(where, name, public)
+    return getattr(module, name)

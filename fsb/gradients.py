@@ -37,8 +37,8 @@ def init(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> tuple[
 def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., Gradients]:
     """The full form of ``value_and_grad``, for estimators with control parameters or state.
 
-    The model and the control parameters are pulled back separately, so nothing of the control's
-    objective can reach the model and nothing of the loss the control.
+    The losses are differentiated in the params with the control constant, the estimator's objective
+    in the control with the params constant: neither can reach the other's gradient.
 
     Returns:
       A pure function ``(params, control, state, key) -> Gradients``.
@@ -55,15 +55,19 @@ def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., G
     """
 
     def estimate(params, control, state, key):
-        def both(params, control):
+        def value(params):
             losses, aux = estimator.surrogate(bind(loss, params), control, state, key)
-            value = losses.mean()
-            return (value, jnp.asarray(aux.objective, value.dtype)), aux
+            return losses.mean(), aux
 
-        (value, objective), pull_back, aux = jax.vjp(both, params, control, has_aux=True)
-        grads, _ = pull_back((jnp.ones_like(value), jnp.zeros_like(objective)))
-        _, control_grads = pull_back((jnp.zeros_like(value), jnp.ones_like(objective)))
-        return Gradients(value, grads, control_grads, aux.state, aux.metrics)
+        def objective(control):
+            run = bind(loss, jax.lax.stop_gradient(params))
+            _, aux = estimator.surrogate(run, control, state, key)
+            return jnp.asarray(aux.objective, jnp.float32)
+
+        (mean, aux), grads = jax.value_and_grad(value, has_aux=True)(params)
+        # A second trace, of which the compiler computes only what the first does not hold.
+        control_grads = jax.grad(objective)(control) if jax.tree.leaves(control) else control
+        return Gradients(mean, grads, control_grads, aux.state, aux.metrics)
 
     return estimate
 

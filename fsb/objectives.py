@@ -24,6 +24,17 @@ def elbo() -> Objective:
     return lambda evidence: -(evidence.likelihood - sum(kl_per_layer(evidence)))
 
 
+def sampled_elbo() -> Objective:
+    r"""The evidence lower bound with sampled entropies, as a loss: minus the log weight, [B].
+
+    .. math:: \log p(x, z) - \log q(z \mid x), \quad z \sim q
+
+    More variance than ``elbo`` for the same mean. It is what the estimators of multi-sample bounds
+    need (``vimco``, ``multi_sample``): with n runs they make the importance-weighted bound of it.
+    """
+    return lambda evidence: -log_weight(evidence)
+
+
 def kl_per_layer(evidence: Evidence) -> tuple[Array, ...]:
     """Single-sample KL: -log p(z_l | z_{l+1}) - H[q(z_l | z_{l-1})], [B] each, bottom first."""
     return tuple(-p - h for p, h in zip(evidence.prior, evidence.entropy, strict=True))

@@ -94,6 +94,7 @@ class Train:
     distributed: Distributed
     compilation_cache: str | None
     modules: list[str]
+    control_optimizer: dict | None = None  # older runs do not have it
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,25 @@ class Evaluate:
     bound_samples: list[Count]
     seed: Seed
     devices: Count | None
+    compilation_cache: str | None
+    modules: list[str]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The keys of configs/lab.yaml, where each is explained."""
+
+    problem: dict
+    estimators: Any
+    leave_out: list[str]
+    batches: Annotated[int, Range(3)]
+    draws: Count
+    chunk_size: Count
+    fit_steps: Natural
+    fit_learning_rate: float
+    max_states: Natural
+    reference: str
+    seed: Seed
     compilation_cache: str | None
     modules: list[str]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import jax
@@ -27,6 +27,7 @@ class Site:
     eta: parameters of the distribution, [B, D...].
     z: the value handed to the model, [B, D...]; may be relaxed or noisy.
     hard: a draw from the distribution itself; ``z`` where that is one already.
+    drawn: static; whether ``z`` was just drawn from the distribution (not given, nor relaxed).
     """
 
     name: str = field(metadata={"static": True})
@@ -34,6 +35,7 @@ class Site:
     eta: Eta
     z: Array
     hard: Array
+    drawn: bool = field(default=False, metadata={"static": True})
 
 
 Sampler = Callable[[str, Distribution, Eta], Site]
@@ -49,9 +51,19 @@ def ancestral(key: Array) -> Sampler:
 
     def sampler(name, dist, eta):
         z = dist.sample(site_key(key, name), eta)
-        return Site(name, dist, eta, z, z)
+        return Site(name, dist, eta, z, z, drawn=True)
 
     return sampler
+
+
+def frozen(sampler: Sampler) -> Sampler:
+    """The same draws as constants to differentiation, whatever the family's own derivative."""
+
+    def constant(name, dist, eta):
+        site = sampler(name, dist, eta)
+        return replace(site, z=jax.lax.stop_gradient(site.z), hard=jax.lax.stop_gradient(site.hard))
+
+    return constant
 
 
 def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sampler:
@@ -66,6 +78,22 @@ def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sam
             return otherwise(name, dist, eta)
         z = jax.lax.stop_gradient(values[name])
         return Site(name, dist, eta, z, z)
+
+    return sampler
+
+
+def relaxed(key: Array, temperature: Array | float) -> Sampler:
+    """Puts every site at the softened value of its draw; smooth in eta all the way down.
+
+    A reparameterised family is smooth already: its sites are drawn.
+    """
+
+    def sampler(name, dist, eta):
+        if dist.reparameterized:
+            return ancestral(key)(name, dist, eta)
+        noise = dist.noise(site_key(key, name), eta)
+        z = dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
+        return Site(name, dist, eta, z, dist.from_noise(noise, eta))
 
     return sampler
 
@@ -126,6 +154,31 @@ def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
     """The sites of a loss with shapes in place of arrays; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
+
+
+def serve(name: str, dist: Distribution, *families: type) -> None:
+    """Says in one line that an estimator does not serve a distribution.
+
+    Raises:
+      FsbError: if ``dist`` belongs to none of the families.
+
+    >>> from fsb.distributions import Bernoulli, Categorical
+    >>> serve("disarm", Categorical(), Bernoulli)
+    Traceback (most recent call last):
+    fsb.types.FsbError: disarm serves Bernoulli sites, not Categorical
+    """
+    if not isinstance(dist, families):
+        allowed = " and ".join(family.__name__ for family in families)
+        raise FsbError(f"{name} serves {allowed} sites, not {type(dist).__name__}")
+
+
+def serve_all(name: str, sites: tuple[Site, ...], *families: type) -> None:
+    """``serve`` for every site of a run; the error names the site."""
+    for site in sites:
+        try:
+            serve(name, site.dist, *families)
+        except FsbError as error:
+            raise FsbError(f"site {site.name!r}: {error}") from None
 
 
 def per_example(per_unit: Array) -> Array:

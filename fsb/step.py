@@ -12,7 +12,7 @@ import optax
 
 from fsb.gradients import Gradients, init, stateful_value_and_grad
 from fsb.parallel import Layout
-from fsb.types import Array, Estimator, Evidence, Loss, PyTree
+from fsb.types import Array, Estimator, Evidence, FsbError, Loss, PyTree
 
 
 class TrainState(NamedTuple):
@@ -67,11 +67,19 @@ def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainS
     Args:
       images: a batch of stored images [B, ...], for its shape alone.
       mean: of the preprocessed training images, shaped like one of them.
+
+    Raises:
+      FsbError: if the model has variables beside params and constants, such as BatchNorm's.
     """
     key = jax.random.key(seed)
     params_key, control_key, data_key, run_key = jax.random.split(key, 4)
     x = recipe.preprocess(data_key, images)
     variables = recipe.model.init(params_key, x, lambda name, dist, eta: dist.mean(eta))
+    if more := variables.keys() - {"params", "constants"}:
+        raise FsbError(
+            f"the model keeps {', '.join(sorted(more))} beside its params, which a run does not "
+            "update: put GroupNorm or LayerNorm in place of BatchNorm"
+        )
     params, constants = variables["params"], {"mean": mean}
     control, state = init(recipe.estimator, recipe.loss(constants, x), params, control_key)
     return TrainState(

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from fsb.noise import uniform
 from fsb.types import Array, FsbError
 
+TINY = 2.0**-24  # below the least positive noise; keeps its logarithm finite
+
 
 @dataclass(frozen=True)
 class Bernoulli:
@@ -50,11 +52,33 @@ class Bernoulli:
         return jnp.where(from_low > from_high, 1 - from_high, from_low)
 
     def sample(self, key: Array, eta: Array) -> Array:
-        return self.from_uniform(uniform(key, eta.shape, noise_dtype(eta)), eta)
+        return self.from_noise(self.noise(key, eta), eta)
 
-    def from_uniform(self, u: Array, eta: Array) -> Array:
-        """high where u < sigmoid(eta), else low; u ~ U[0, 1) gives an exact draw."""
+    def noise(self, key: Array, eta: Array) -> Array:
+        """u ~ U[0, 1), one a unit."""
+        return uniform(key, eta.shape, noise_dtype(eta))
+
+    def from_noise(self, u: Array, eta: Array) -> Array:
+        """high where u < sigmoid(eta), else low: an exact draw."""
         return self.encode((u < jax.nn.sigmoid(eta.astype(u.dtype))).astype(eta.dtype))
+
+    def perturb(self, u: Array, eta: Array) -> Array:
+        """zeta = eta + l with logistic noise l = logit(1 - u): above 0 where the draw is high."""
+        u = jnp.maximum(u, TINY)  # 1 - u bears no rounding, for u is a multiple of an ulp of 1
+        return jnp.clip(eta.astype(u.dtype), -1e30, 1e30) + (jnp.log(1 - u) - jnp.log(u))
+
+    def conditional(self, v: Array, eta: Array, hard: Array) -> Array:
+        """zeta given the draw, from fresh noise v ~ U[0, 1); s = +1 for high, -1 for low.
+
+        s (log(1 + v e^{s eta}) - log(1 - v)): the textbook's form without its cancellation.
+        """
+        v, sign = jnp.maximum(v, TINY), (2 * self.decode(hard) - 1).astype(v.dtype)
+        eta = jnp.clip(eta.astype(v.dtype), -1e30, 1e30)
+        return sign * (softplus(sign * eta + jnp.log(v)) - jnp.log(1 - v))
+
+    def soften(self, zeta: Array, temperature: Array | float) -> Array:
+        """low + (high - low) sigmoid(zeta / temperature)."""
+        return self.encode(jax.nn.sigmoid(zeta / temperature))
 
     def mean(self, eta: Array) -> Array:
         return self.encode(jax.nn.sigmoid(eta))

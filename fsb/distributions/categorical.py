@@ -26,15 +26,40 @@ class Categorical:
     reparameterized: ClassVar[bool] = False
 
     def sample(self, key: Array, eta: Array) -> Array:
-        wide = eta.astype(noise_dtype(eta))
-        return jax.nn.one_hot(jax.random.categorical(key, wide), eta.shape[-1], dtype=eta.dtype)
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: Array) -> Array:
+        """Gumbel noise, one a value: [B, D..., K]."""
+        return jax.random.gumbel(key, eta.shape, noise_dtype(eta))
+
+    def from_noise(self, gumbel: Array, eta: Array) -> Array:
+        """One-hot argmax of eta + noise: an exact draw."""
+        best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
+        return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
+
+    def perturb(self, gumbel: Array, eta: Array) -> Array:
+        """zeta = log softmax(eta) + noise; its argmax is the draw."""
+        return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
+
+    def conditional(self, gumbel: Array, eta: Array, hard: Array) -> Array:
+        """zeta given the draw, from fresh Gumbel noise.
+
+        The drawn value's is Gumbel(0); the others are Gumbel(log p_k), truncated there.
+        """
+        top = (hard * gumbel).sum(-1, keepdims=True)
+        below = -jnp.logaddexp(-self.perturb(gumbel, eta), -top)
+        return jnp.where(hard > 0, top, below)
+
+    def soften(self, zeta: Array, temperature: Array | float) -> Array:
+        """softmax(zeta / temperature)."""
+        return jax.nn.softmax(zeta / temperature)
 
     def mean(self, eta: Array) -> Array:
         return jax.nn.softmax(eta)
 
     def log_prob(self, eta: Array, z: Array) -> Array:
         """sum_k z_k log softmax(eta)_k, [B, D...]: linear in z, as for relaxed values."""
-        return (z * jax.nn.log_softmax(eta)).sum(-1)
+        return linear_log_prob(z, eta)
 
     def entropy(self, eta: Array) -> Array:
         return -(jax.nn.softmax(eta) * jax.nn.log_softmax(eta)).sum(-1)
@@ -45,3 +70,18 @@ class Categorical:
 
     def decode(self, z: Array) -> Array:
         return z
+
+
+@jax.custom_jvp
+def linear_log_prob(z: Array, eta: Array) -> Array:
+    """sum_k z_k log softmax(eta)_k."""
+    return (z * jax.nn.log_softmax(eta)).sum(-1)
+
+
+@linear_log_prob.defjvp
+def _linear_log_prob_jvp(primals, tangents):
+    # Written out so that a certain unit has a derivative of exactly 0.
+    (z, eta), (z_dot, eta_dot) = primals, tangents
+    score = z - z.sum(-1, keepdims=True) * jax.nn.softmax(eta)
+    slope = jax.nn.log_softmax(eta)
+    return linear_log_prob(z, eta), (score * eta_dot + slope * z_dot).sum(-1)

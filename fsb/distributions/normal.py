@@ -26,8 +26,14 @@ class Normal:
     reparameterized: ClassVar[bool] = True
 
     def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        """Standard normal noise, one a unit."""
+        return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
+
+    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
         loc, scale = eta
-        noise = jax.random.normal(key, loc.shape, noise_dtype(loc))
         return loc + scale * noise.astype(loc.dtype)
 
     def mean(self, eta: tuple[Array, Array]) -> Array:

@@ -1,21 +1,68 @@
 """Gradient estimators: each a factory that returns an ``Estimator``."""
 
+from fsb.estimators.arms import arms
+from fsb.estimators.average import average
+from fsb.estimators.bitflip import bitflip, ugc
 from fsb.estimators.darn import darn
+from fsb.estimators.disarm import arm, disarm
+from fsb.estimators.double_cv import double_cv
 from fsb.estimators.exact import exact
 from fsb.estimators.foust import foust
+from fsb.estimators.gst import gst
+from fsb.estimators.gumbel_rao import gumbel_rao
 from fsb.estimators.gumbel_softmax import gumbel_softmax, st_gumbel_softmax
 from fsb.estimators.local import local
+from fsb.estimators.local_expectation import local_expectation
+from fsb.estimators.multi_sample import multi_sample
+from fsb.estimators.muprop import muprop
+from fsb.estimators.mve import mve
+from fsb.estimators.noise_operator import noise_operator
 from fsb.estimators.pathwise import pathwise
+from fsb.estimators.per_site import only, per_site
+from fsb.estimators.rebar import rebar, relax
+from fsb.estimators.reinforce import nvil, reinforce
+from fsb.estimators.reinmax import reinmax
+from fsb.estimators.rloo import rloo
+from fsb.estimators.rodeo import rodeo
 from fsb.estimators.st import deterministic_st, st
+from fsb.estimators.switch import switch
+from fsb.estimators.vimco import vimco
+from fsb.estimators.zgr import zgr
 
 __all__ = [
+    "arm",
+    "arms",
+    "average",
+    "bitflip",
     "darn",
     "deterministic_st",
+    "disarm",
+    "double_cv",
     "exact",
     "foust",
+    "gst",
+    "gumbel_rao",
     "gumbel_softmax",
     "local",
+    "local_expectation",
+    "multi_sample",
+    "muprop",
+    "mve",
+    "noise_operator",
+    "nvil",
+    "only",
     "pathwise",
+    "per_site",
+    "rebar",
+    "reinforce",
+    "reinmax",
+    "relax",
+    "rloo",
+    "rodeo",
     "st",
     "st_gumbel_softmax",
+    "switch",
+    "ugc",
+    "vimco",
+    "zgr",
 ]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from fsb.estimators.local import boolean, draw_hard, half_slope
-from fsb.types import Estimator
+from typing import Literal
+
+import jax
+
+from fsb.distributions import Bernoulli, Categorical
+from fsb.estimators.local import half_slope, pretend
+from fsb.types import Estimator, FsbError
 
 
-def darn() -> Estimator:
-    r"""DARN / "1/2": straight-through reweighed by 1 / (2 p(z)).
+def darn(centre: Literal["uniform", "half", "mean"] = "uniform") -> Estimator:
+    r"""DARN / "1/2": the score times the loss's first-order change from a centre to the sample.
 
-    Forward z ~ Bernoulli(sigmoid(eta)); backward, with s = +1 for high, -1 for low, L = high - low,
+    With z the draw, p = E[z] the softmax of eta, and c the centre, 1/K of each of K values
+    ("uniform"), 1/2 of each ("half") or p ("mean"),
 
-    .. math:: \bar\eta = g \, \tfrac{L}{2} \, \sigma(-s\,\eta).
+    .. math:: \bar\eta = (z - p) \; (z - c)^\top g.
 
-    Unbiased for losses quadratic in each unit; bounded variance in the logit. One evaluation of the
-    loss. For Boolean units the same estimator as ReinMax(1), ZGR and FouST without noise.
+    Boolean units: with s = +1 for high, -1 for low, L = high - low, and the midpoint of the two
+    values as the centre ("uniform" and "half" alike), it is straight-through over 2 p(z),
 
-    Source: Gregor et al. 2014 (Deep AutoRegressive Networks); Gu et al. 2016 (MuProp), eqs 5-6;
-    stable logit form and variance in Shekhovtsov 2021, eqs 18-23.
+    .. math:: \bar\eta = g \, \tfrac{L}{2} \, \sigma(-s\,\eta);
+
+    with their mean as the centre, the slope is L sigmoid(-s eta)^2.
+
+    Unbiased for linear losses; for losses quadratic in each Boolean unit too, if the centre is the
+    midpoint (then the same estimator as ReinMax(1), ZGR and FouST without noise). For categorical
+    units see ``zgr``: it is the mean of ``st`` and of this one with centre "mean", and exact for
+    quadratics. Bounded variance in the logit. One evaluation of the loss.
+
+    Source: Gregor et al. 2014 (Deep AutoRegressive Networks); Gu et al. 2016 (MuProp), eqs 5-6, and
+    eq. 7 for categorical units (its experiments use 1/K); stable logit form and variance in
+    Shekhovtsov 2021, eqs 18-23.
+
+    Args:
+      centre: "uniform", "half" or "mean", where the loss's linear model is anchored.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)
@@ -26,4 +45,17 @@ def darn() -> Estimator:
     >>> bool(abs(draws.mean() - fsb.exact_gradient(loss, eta)) < 0.002)
     True
     """
-    return boolean("darn", draw_hard, lambda eta, hard, extra, dist: half_slope(eta, hard, dist))
+    centres = {"uniform": lambda p: 1 / p.shape[-1], "half": lambda p: 0.5, "mean": lambda p: p}
+    if centre not in centres:
+        raise FsbError(f"darn: centre={centre!r}: choose one of {', '.join(centres)}")
+
+    def boolean(g, drawn, dist):
+        slope = half_slope(drawn.eta, drawn.hard, dist)
+        return g * (4 / dist.span * slope**2 if centre == "mean" else slope)
+
+    def categorical(g, drawn, dist):
+        p = jax.nn.softmax(drawn.eta)
+        change = (g * (drawn.hard - centres[centre](p))).sum(-1, keepdims=True)
+        return (drawn.hard - p) * change
+
+    return pretend("darn", {Bernoulli: boolean, Categorical: categorical})

@@ -8,9 +8,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from fsb.distributions.bernoulli import noise_dtype
-from fsb.estimators.local import boolean, half_slope, mean_slope
-from fsb.noise import uniform
+from fsb.distributions import Bernoulli
+from fsb.estimators.local import half_slope, mean_slope, pretend
 from fsb.types import Estimator, FsbError
 
 
@@ -68,8 +67,7 @@ def foust(
         raise FsbError(f"foust: scale_mode={scale_mode!r}: choose one of {', '.join(scales)}")
     scale = scales[scale_mode]
 
-    def draw(key, eta, dist):
-        u = uniform(key, eta.shape, noise_dtype(eta))
+    def draw(u, eta, dist):
         p = jax.nn.sigmoid(eta.astype(u.dtype))
         bit = u < p
         hard = dist.encode(bit.astype(eta.dtype))
@@ -79,10 +77,10 @@ def foust(
         centre = 0.5 * (dist.low + dist.high)
         return centre + (hard - centre) * magnitude, hard, ()
 
-    def reweighed(eta, hard, extra, dist):
-        return scale(dist) * half_slope(eta, hard, dist)
+    def reweighed(g, drawn, dist):
+        return g * scale(dist) * half_slope(drawn.eta, drawn.hard, dist)
 
-    def plain(eta, hard, extra, dist):
-        return scale(dist) * mean_slope(eta, dist)
+    def plain(g, drawn, dist):
+        return g * scale(dist) * mean_slope(drawn.eta, dist)
 
-    return boolean("foust", draw, reweighed if importance_reweighing else plain)
+    return pretend("foust", {Bernoulli: reweighed if importance_reweighing else plain}, draw)

@@ -1,14 +1,10 @@
-"""Gumbel-Softmax (Concrete) relaxations of Boolean units."""
+"""Gumbel-Softmax (Concrete) relaxations of discrete units."""
 
 from __future__ import annotations
 
-import math
-
-import jax
-
-from fsb.distributions.bernoulli import noise_dtype
-from fsb.estimators.local import boolean
-from fsb.types import Estimator, FsbError
+from fsb.distributions import Bernoulli, Categorical
+from fsb.estimators.local import check_temperature, pretend, softmax_pull
+from fsb.types import Estimator
 
 
 def gumbel_softmax(temperature: float = 0.5) -> Estimator:
@@ -18,6 +14,9 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
     .. math:: v = \sigma((\eta + l)/\tau), \quad z = \text{low} + L v, \quad
         \bar\eta = g \, L \, v (1 - v) / \tau.
+
+    Categorical units, with Gumbel noise on each of the K logits: z = v = softmax((eta + noise)/tau)
+    and eta_bar = (diag(v) - v v^T) g / tau.
 
     Biased, even for linear losses (of order tau^2 there, of order tau in general); the variance
     grows as 1/tau. The value too is that of the relaxed run. One evaluation of the loss.
@@ -37,11 +36,11 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
     """
     check_temperature(temperature)
 
-    def draw(key, eta, dist):
-        v, hard = relax(key, eta, dist, temperature)
-        return dist.encode(v), hard, v
+    def draw(noise, eta, dist):
+        z = relaxed(noise, eta, dist, temperature)
+        return z, dist.from_noise(noise, eta), z
 
-    return boolean("gumbel_softmax", draw, relaxed_slope(temperature))
+    return pretend("gumbel_softmax", relaxed_pulls(temperature), draw)
 
 
 def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
@@ -50,8 +49,9 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
     .. math:: z = \text{low} + L\,[\eta + l > 0], \quad
         \bar\eta = g \, L \, v (1 - v)/\tau, \quad v = \sigma((\eta + l)/\tau)
 
-    with the same noise l in both. Its mean tends to DARN's as tau -> 0 (unbiased for quadratics
-    there), its variance grows as 1/tau. One evaluation of the loss.
+    with the same noise l in both; categorical units likewise. As tau -> 0 its mean tends to that of
+    DARN (for categorical units of ZGR), so that it is unbiased for quadratics there, and its
+    variance grows as 1/tau. One evaluation of the loss.
 
     Source: Jang, Gu & Poole 2017, section 2.2; Shekhovtsov 2021, eq. 13 and Proposition 5.
 
@@ -67,26 +67,26 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
     """
     check_temperature(temperature)
 
-    def draw(key, eta, dist):
-        v, hard = relax(key, eta, dist, temperature)
-        return hard, hard, v
+    def draw(noise, eta, dist):
+        hard = dist.from_noise(noise, eta)
+        return hard, hard, relaxed(noise, eta, dist, temperature)
 
-    return boolean("st_gumbel_softmax", draw, relaxed_slope(temperature))
-
-
-def relax(key, eta, dist, temperature):
-    """The relaxed unit v in [0, 1] and the hard sample of the same noise."""
-    noise = jax.random.logistic(key, eta.shape, noise_dtype(eta))
-    shifted = eta.astype(noise.dtype) + noise
-    v = jax.nn.sigmoid(shifted / temperature)
-    return v.astype(eta.dtype), dist.encode((shifted > 0).astype(eta.dtype))
+    return pretend("st_gumbel_softmax", relaxed_pulls(temperature), draw)
 
 
-def relaxed_slope(temperature):
-    """L v (1 - v) / tau."""
-    return lambda eta, hard, v, dist: dist.span * v * (1 - v) / temperature
+def relaxed(noise, eta, dist, temperature):
+    """The value between the hard ones, from the same noise."""
+    return dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
 
 
-def check_temperature(temperature: float) -> None:
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise FsbError(f"temperature={temperature}: it must be positive and finite")
+def relaxed_pulls(temperature):
+    """L v (1 - v) / tau, where the relaxed value is low + L v; J(v) / tau for categorical units."""
+
+    def boolean(g, drawn, dist):
+        v = dist.decode(drawn.extra)
+        return g * dist.span * v * (1 - v) / temperature
+
+    def categorical(g, drawn, dist):
+        return softmax_pull(drawn.extra, g) / temperature
+
+    return {Bernoulli: boolean, Categorical: categorical}

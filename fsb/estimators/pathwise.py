@@ -27,13 +27,16 @@ def pathwise() -> Estimator:
     (1.0, True)
     """
 
-    def rule(key, eta, dist):
+    def noise(key, eta, dist):
         if not dist.reparameterized:
             raise FsbError(
                 f"pathwise needs a reparameterisable distribution such as Normal, "
                 f"not {type(dist).__name__}"
             )
-        z = dist.sample(key, eta)
+        return dist.noise(key, eta)
+
+    def draw(noise, eta, dist):
+        z = dist.from_noise(noise, eta)
         return z, z
 
-    return local(rule)
+    return local(draw, noise)

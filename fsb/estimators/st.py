@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 
-from fsb.estimators.local import boolean, draw_hard, mean_slope
+from fsb.distributions import Bernoulli, Categorical
+from fsb.estimators.local import mean_slope, pretend, softmax_pull
 from fsb.types import Estimator, FsbError
 
 
@@ -16,6 +18,8 @@ def st() -> Estimator:
     Forward z ~ Bernoulli(sigmoid(eta)); backward, with L = high - low (1 for {0,1}, 2a for {-a,a}),
 
     .. math:: \bar\eta = g \, L \, \sigma(\eta) \, \sigma(-\eta).
+
+    Categorical units: forward one-hot; backward J(p) g = (diag(p) - p p^T) g with p = softmax(eta).
 
     Unbiased for losses linear in each unit, then without variance from the unit's own draw.
     One evaluation of the loss. Correct in every encoding (some papers drop the factor L).
@@ -28,7 +32,7 @@ def st() -> Estimator:
     >>> fsb.value_and_grad(fsb.st(), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
     0.75
     """
-    return boolean("st", draw_hard, lambda eta, hard, extra, dist: mean_slope(eta, dist))
+    return pretend("st", MEAN_PULLS)
 
 
 def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> Estimator:
@@ -37,8 +41,10 @@ def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> 
     .. math:: \bar\eta = g \, L \, \sigma(\eta)\sigma(-\eta) \quad\text{(``sigmoid``)}
         \qquad\text{or}\qquad \bar\eta = g \quad\text{(``identity``)}.
 
+    Categorical units: z is the one-hot argmax of eta, and (``sigmoid``) the slope that of softmax.
+
     It estimates the gradient of the thresholded network, not of the stochastic one: biased, with
-    zero variance. One evaluation of the loss; serves Bernoulli sites.
+    zero variance. One evaluation of the loss; serves Bernoulli and Categorical sites.
 
     Source: Hubara et al. 2016 (identity); Shekhovtsov 2021, eq. 17, where BayesBiNN reduces to it.
 
@@ -51,15 +57,25 @@ def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> 
     >>> [v.item() for v in estimate(jnp.full((1, 1), -0.3), jax.random.key(0))]
     [-1.0, 1.0]
     """
-    slopes = {
-        "sigmoid": lambda eta, hard, extra, dist: mean_slope(eta, dist),
-        "identity": lambda eta, hard, extra, dist: jnp.ones_like(eta),
+    identity = dict.fromkeys(MEAN_PULLS, lambda g, drawn, dist: g)
+    pulls = {"sigmoid": MEAN_PULLS, "identity": identity}
+    if derivative not in pulls:
+        raise FsbError(f"derivative={derivative!r}: choose one of {', '.join(pulls)}")
+    modes = {
+        Bernoulli: lambda eta, dist: dist.encode((eta >= 0).astype(eta.dtype)),
+        Categorical: lambda eta, dist: jax.nn.one_hot(
+            jnp.argmax(eta, -1), eta.shape[-1], dtype=eta.dtype
+        ),
     }
-    if derivative not in slopes:
-        raise FsbError(f"derivative={derivative!r}: choose one of {', '.join(slopes)}")
 
-    def draw(key, eta, dist):
-        z = dist.encode((eta >= 0).astype(eta.dtype))
+    def draw(noise, eta, dist):
+        z = modes[type(dist)](eta, dist)
         return z, z, ()
 
-    return boolean("deterministic_st", draw, slopes[derivative])
+    return pretend("deterministic_st", pulls[derivative], draw)
+
+
+MEAN_PULLS = {
+    Bernoulli: lambda g, drawn, dist: g * mean_slope(drawn.eta, dist),
+    Categorical: lambda g, drawn, dist: softmax_pull(jax.nn.softmax(drawn.eta), g),
+}

@@ -1,0 +1,95 @@
+"""Gumbel-Rao: ST-Gumbel-Softmax without the noise that the draw does not show."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsb.distributions import Bernoulli, Categorical
+from fsb.distributions.bernoulli import noise_dtype
+from fsb.estimators.local import Drawn, check_temperature, plain_noise, pretend, softmax_pull
+from fsb.types import Array, Estimator, FsbError
+
+
+def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> Estimator:
+    r"""Gumbel-Rao: the mean of ST-Gumbel-Softmax given the draw.
+
+    With z the one-hot draw, zeta = eta + Gumbel noise, J(v) = diag(v) - v v^T,
+
+    .. math:: \bar\eta = \tfrac1\tau\, E\left[ J(v)\, g \mid \arg\max \zeta = z \right], \qquad
+        v = \mathrm{softmax}(\zeta / \tau).
+
+    Categorical units: a mean over ``samples`` draws of zeta given z. Boolean units: an integral,
+
+    .. math:: \bar\eta = g \, \frac{L}{p(z)} \int_{1/2}^1 \ell(\tau\,\mathrm{logit}\,v - s\,\eta)
+        \, dv
+
+    with l(x) = sigmoid(x) sigmoid(-x), s = +1 for high and -1 for low, L = high - low, by
+    quadrature with ``nodes`` nodes: no noise but the draw's own. With 24 nodes its relative error
+    is below 1e-6 for temperatures up to 1 and logits within 8 of 0.
+
+    The mean is that of ST-Gumbel-Softmax: biased, in the limit tau -> 0 exact for losses quadratic
+    in each unit (it is ZGR then, for Boolean units DARN). Never a larger variance than that.
+    One evaluation of the loss.
+
+    Source: Paulus, Maddison & Krause 2021 (Rao-Blackwellizing the Straight-Through Gumbel-Softmax
+    Gradient Estimator); the integral: Shekhovtsov 2021, eqs 29-30, for each value apart.
+
+    Args:
+      temperature: tau > 0.
+      samples: of the noise given the draw, for categorical units.
+      nodes: of the quadrature, for Boolean units.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
+    >>> eta, key = jnp.full((1, 1), 0.3), jax.random.key(0)
+    >>> rao, darn = (
+    ...     fsb.value_and_grad(estimator, loss)(eta, key)[1].item()
+    ...     for estimator in (fsb.gumbel_rao(0.001), fsb.darn())
+    ... )
+    >>> abs(rao / darn - 1) < 0.002
+    True
+    """
+    check_temperature(temperature)
+    for name, count in (("samples", samples), ("nodes", nodes)):
+        if count < 1:
+            raise FsbError(f"gumbel_rao: {name}={count}: it must be at least 1")
+    quadrature = conditional_quadrature(temperature, nodes)
+
+    def boolean(g, drawn, dist):
+        log_odds = (2 * dist.decode(drawn.hard) - 1) * drawn.eta
+        log_odds = log_odds.astype(noise_dtype(log_odds))
+        p, other = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
+        return g * dist.span * sum(c * w * other / (other + p * w) ** 2 for c, w in quadrature)
+
+    def noise(key, eta, dist):
+        own = plain_noise(key, eta, dist)
+        if not isinstance(dist, Categorical):
+            return own, ()
+        *units, k = eta.shape
+        return own, jax.random.gumbel(jax.random.fold_in(key, 1), (*units, samples, k), own.dtype)
+
+    def draw(noise, eta, dist):
+        z = dist.from_noise(noise[0], eta)
+        return z, z, noise[1]
+
+    def categorical(g: Array, drawn: Drawn, dist: Categorical) -> Array:
+        eta, hard, g = (jnp.expand_dims(x, -2) for x in (drawn.eta, drawn.hard, g))
+        v = dist.soften(dist.conditional(drawn.extra, eta, hard), temperature)
+        return softmax_pull(v, g).mean(-2) / temperature
+
+    return pretend("gumbel_rao", {Bernoulli: boolean, Categorical: categorical}, draw, noise)
+
+
+def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, float]]:
+    """(c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, p the draw's probability.
+
+    w = e^{-tau logit v}, in Gauss-Legendre nodes of u where 1 - v = u^4 / 2: near v = 1, where
+    w is (1 - v)^tau, the nodes are dense and their weights small, and where tau is small w is flat.
+    """
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    u = (x + 1) / 2
+    rest = u**4 / 2
+    w = np.maximum((rest / (1 - rest)) ** temperature, 1e-18)  # its square stays above zero
+    return [(float(a), float(b)) for a, b in zip(weight * u**3, w, strict=True)]

@@ -1,0 +1,98 @@
+"""Local expectation gradients: every unit is tried at each of its values."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fsb.distributions import Bernoulli, Categorical
+from fsb.estimators.attach import layerwise
+from fsb.estimators.average import average
+from fsb.estimators.local import softmax_pull
+from fsb.flips import at_flips
+from fsb.sites import Site
+from fsb.types import Array, Estimator, FsbError
+
+CACHE = 2**22  # bytes
+
+
+def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
+    r"""Local expectation gradients: each unit is summed out, the others as they were drawn.
+
+    For unit j of a Boolean and of a categorical layer, with v = p (1 - p), probabilities
+    :math:`\pi` and :math:`F_{jk} = f(z_{-j}, k)`, the loss with unit j at its value k,
+
+    .. math:: \bar\eta_j = v_j \, (F_{j,high} - F_{j,low}), \qquad
+        \bar\eta_j = \pi_j \odot (F_j - \langle \pi_j, F_j \rangle).
+
+    Unbiased, and without variance for losses that are a sum over units. Also known as Bernoulli and
+    categorical stochastic backpropagation (BSB, CSB). One draw z serves all units, and f(z) is one
+    of the values of each: 1 + d (K - 1) evaluations of the loss for d units of K values, one of
+    them differentiated. Where z enters the network by an affine map, as it does most, this is made
+    once for all flips, a flip but adds the change of its unit (see ``fsb.flips``).
+
+    Several layers: each is flipped given the layers above, and every flip redraws what is below
+    with the noise of the run: one run of all that is downstream per flip and site, so that the
+    cost grows with the square of the depth. What is above is not evaluated again.
+
+    Examples must be independent (no BatchNorm). Serves Bernoulli and Categorical sites.
+
+    Source: Titsias & Lazaro-Gredilla 2015 (Local expectation gradients), as in "Fourier stochastic
+    backpropagation" (submitted to ICLR 2021), eq. 17 and 18.
+
+    Args:
+      samples: S, independent runs of which the mean is taken; the papers use 1, 5 and 10.
+      memory: bytes for the flips that are evaluated side by side; on CPU at most 4 MiB are used.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
+    >>> estimate = fsb.value_and_grad(fsb.local_expectation(), loss)
+    >>> estimate(jnp.zeros((1, 2)), jax.random.key(0))[1].tolist()
+    [[0.75, 0.75]]
+    """
+    if samples < 1:
+        raise FsbError(f"local_expectation: samples={samples}: it must be at least 1")
+    if memory < 1:
+        raise FsbError(f"local_expectation: memory={memory}: it must be at least 1 byte")
+
+    def estimate(site, change, key):
+        others = other_values(site)
+        # On a CPU, flips that fit its cache together take a quarter of the time.
+        most = min(memory, CACHE) if jax.default_backend() == "cpu" else memory
+        changes = at_flips(change, site.z, others, most // samples)
+        return ESTIMATES[type(site.dist)](site, others, changes)
+
+    one = layerwise("local_expectation", estimate, Bernoulli, Categorical)
+    return one if samples == 1 else average(one, samples)
+
+
+def other_values(site: Site) -> Array:
+    """The values that the units have not: [units, choices, B, size of a unit]."""
+    if isinstance(site.dist, Bernoulli):
+        low, high = site.dist.support(site.eta)
+        others = jnp.where(site.z == high, low, high)[None, ..., None]
+    else:
+        others = jnp.stack([jnp.roll(site.z, k, -1) for k in range(site.z.shape[-1])])[1:]
+    batch, size = others.shape[1], others.shape[-1]
+    units = math.prod(others.shape[2:-1])
+    return jnp.moveaxis(others.reshape(-1, batch, units, size), (0, 1, 2), (1, 2, 0))
+
+
+def boolean(site: Site, others: Array, changes: Array) -> Array:
+    """v (f(high) - f(low)), from the change [units, 1, B] of f where the unit is flipped."""
+    v = jax.nn.sigmoid(site.eta) * jax.nn.sigmoid(-site.eta)
+    rise = changes[:, 0].T.reshape(site.z.shape) * (1 - 2 * site.dist.decode(site.z))
+    return jnp.where(v > 0, v * rise, 0)  # a certain unit's other value may be infinitely bad
+
+
+def categorical(site: Site, others: Array, changes: Array) -> Array:
+    """The pull-back of F - f(z), which is 0 at the value drawn."""
+    table = jnp.where(others > 0, changes[..., None], 0).sum(1)  # [units, B, K]
+    p = jax.nn.softmax(site.eta)
+    table = jnp.where(p > 0, jnp.moveaxis(table, 0, 1).reshape(site.z.shape), 0)
+    return softmax_pull(p, table)
+
+
+ESTIMATES = {Bernoulli: boolean, Categorical: categorical}

@@ -1,0 +1,119 @@
+"""MuProp: a score-function estimator with the Taylor expansion of a mean-field pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fsb.estimators.attach import attach_all, score, weigh
+from fsb.estimators.baselines import init_all, reduce_all, reduction
+from fsb.sites import Site, ancestral, frozen, mean, per_example, replay
+from fsb.types import Array, Estimator, Eta, Run
+
+
+def muprop(
+    rollout: bool = False,
+    centering: bool = False,
+    normalization: bool = False,
+    baseline: bool = False,
+    hidden: int = 100,
+    decay: float = 0.8,
+) -> Estimator:
+    r"""MuProp: backpropagation through a mean-field pass, and REINFORCE for what it leaves over.
+
+    With zb the values of a pass that puts every site at its mean, mu(eta) the mean of the site
+    given the *sampled* values above, and f'(zb) the total derivative, through all downstream,
+
+    .. math:: \bar\eta = \big[f(z) - f(\bar z) - f'(\bar z) \cdot (z - \bar z)\big]
+        \frac{\partial \log p(z)}{\partial \eta}
+        + f'(\bar z) \cdot \frac{\partial \mu(\eta)}{\partial \eta}.
+
+    Unbiased, and without variance for one layer and a loss linear in it. Serves every family; the
+    loss must be defined at means, and differentiable there.
+
+    Two evaluations of the loss, one differentiated as usual and one, of means, in the sites alone.
+
+    Several layers: the formula holds at each, with one mean-field pass from the input to the end.
+    With ``rollout`` there is one pass per layer, started at the values sampled above it: 1 + L
+    evaluations, and a better expansion in deep networks. Examples must be independent (no
+    BatchNorm).
+
+    C, VN and IDB act on the bracket as they do on the signal of ``reinforce``. VN scales that term
+    alone: then the estimate is unbiased only while the scale is 1.
+
+    Source: Gu, Levine, Sutskever & Mnih 2016 (MuProp), eq. 3 and Algorithm 1; rollout: section 6.
+
+    Args:
+      rollout: restart the mean-field pass at each sampled layer.
+      centering: C, subtract the running mean of the bracket.
+      normalization: VN, divide the bracket by max(1, its running standard deviation).
+      baseline: IDB, subtract a network's prediction from the site's parameters.
+      hidden: tanh units of the baseline.
+      decay: of the running mean and variance, per step, in [0, 1).
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
+    >>> fsb.value_and_grad(fsb.muprop(), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
+    0.75
+    """
+    part = reduction("muprop", centering, normalization, baseline, hidden, decay)
+
+    def init(key, sites):
+        return init_all(part, key, sites)
+
+    def surrogate(run, control, state, key):
+        losses, sites = run(frozen(ancestral(key)))
+        if rollout:
+            around = [expand(run, sites[:i], [site])[0] for i, site in enumerate(sites)]
+        else:
+            around = expand(run, (), sites)
+        signals = [residual(losses, *pair) for pair in zip(sites, around, strict=True)]
+        signals, aux = reduce_all(part, signals, sites, control, state)
+        estimates = [
+            jax.tree.map(jnp.add, weigh(signal, score(site)), pull(site, point.slope))
+            for signal, site, point in zip(signals, sites, around, strict=True)
+        ]
+        return attach_all(losses, sites, estimates), aux
+
+    return Estimator(init, surrogate)
+
+
+class Point(NamedTuple):
+    """The expansion at one site: losses [B] of the mean-field pass, value and slope [B, D...]."""
+
+    losses: Array
+    z: Array
+    slope: Array
+
+
+def expand(run: Run, above: Iterable[Site], sites: Iterable[Site]) -> list[Point]:
+    """A pass with the sites above held and all others at their means, expanded in ``sites``."""
+    held = {site.name: site.z for site in above}
+
+    def shifted(shifts):
+        """The slopes are the derivatives in these zeros, and in nothing else."""
+
+        def sampler(name, dist, eta):
+            site = mean()(name, dist, eta)
+            return dataclasses.replace(site, z=site.z + shifts[name]) if name in shifts else site
+
+        losses, passed = run(replay(held, sampler))
+        return losses.sum(), (losses, {site.name: site.z for site in passed})
+
+    zeros = {site.name: jnp.zeros_like(site.z) for site in sites}
+    slopes, (losses, z) = jax.grad(shifted, has_aux=True)(zeros)
+    return [Point(losses, z[name], slopes[name]) for name in zeros]
+
+
+def residual(losses: Array, site: Site, point: Point) -> Array:
+    """f(z) - f(zb) - f'(zb) (z - zb), [B]."""
+    return losses - point.losses - per_example(point.slope * (site.z - point.z))
+
+
+def pull(site: Site, slope: Array) -> Eta:
+    """The slope pulled back through the site's mean, shaped like eta."""
+    return jax.vjp(site.dist.mean, site.eta)[1](slope)[0]

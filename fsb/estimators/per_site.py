@@ -1,0 +1,153 @@
+"""Different estimators at different sites."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import jax.numpy as jnp
+
+from fsb.estimators.local import ruled
+from fsb.sites import Sampler, Site, ancestral, frozen
+from fsb.types import Array, Aux, Estimator, FsbError, Run
+
+
+def only(names: Collection[str], estimator: Estimator) -> Estimator:
+    r"""The estimator at the named sites; all other sites are drawn and pass no gradient.
+
+    .. math:: \bar\eta_l = \bar\eta_l^{\text{estimator}} \text{ for the named sites, else } 0
+
+    The cost is the estimator's, for the named sites alone.
+
+    Source: none; a tool to see what one layer's estimate contributes.
+
+    Args:
+      names: of the sites.
+      estimator: any.
+
+    Raises:
+      FsbError: at the first trace, if the model has no site of a name.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: sum(sample(n, fsb.Bernoulli(), eta[n])[:, 0] for n in "ab")
+    >>> eta = {"a": jnp.zeros((1, 1)), "b": jnp.zeros((1, 1))}
+    >>> _, grads = fsb.value_and_grad(fsb.only(["a"], fsb.st()), loss)(eta, jax.random.key(0))
+    >>> grads["a"].item(), grads["b"].item()
+    (0.25, 0.0)
+    """
+    chosen = tuple(names)
+
+    def init(key, sites):
+        _require("only", chosen, sites)
+        return estimator.init(key, _named(sites, chosen))
+
+    def surrogate(run, control, state, key):
+        if estimator.rule is not None:
+            own = dict.fromkeys(chosen, ruled(estimator.rule, key))
+            losses, _ = run(_mixed(own, frozen(ancestral(key))))
+            return losses, Aux(0.0, state, {})
+        return estimator.surrogate(_part(run, chosen, {}), control, state, key)
+
+    return Estimator(init, surrogate)
+
+
+def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
+    r"""An estimator for each site, by name.
+
+    .. math:: \bar\eta_l = \bar\eta_l^{\text{(estimator of } l)}
+
+    Local estimators act within every run, so that what the others see is one and the same model,
+    and the derivative of a sample takes in what is attached below it. With G different estimators
+    that are not local, the estimates of G surrogates are added; what the loss contributes directly
+    is counted once. Sites that share one estimator are served by it together. An unbiased estimator
+    stays so beside others; below and above it the others keep their own bias. The cost is the sum
+    of the estimators', each for its own sites.
+
+    Source: none; mixing is common in hierarchical models, such as pathwise for continuous layers
+    with DisARM for Boolean ones.
+
+    Args:
+      estimators: site name -> estimator; every site of the model needs one.
+
+    Raises:
+      FsbError: at the first trace, if a site has no estimator or a name no site.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> def loss(eta, sample):
+    ...     b = sample("b", fsb.Bernoulli(), eta)
+    ...     return sample("x", fsb.Normal(), (b, jnp.ones((1, 1))))[:, 0]
+    >>> estimator = fsb.per_site({"b": fsb.disarm(), "x": fsb.pathwise()})
+    >>> fsb.value_and_grad(estimator, loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
+    0.25
+    """
+    rules = {name: e.rule for name, e in estimators.items() if e.rule is not None}
+    groups: list[tuple[Estimator, list[str]]] = []  # of those that are not local
+    for name, estimator in estimators.items():
+        if estimator.rule is None:
+            for other, names in groups:
+                if other is estimator:
+                    names.append(name)
+                    break
+            else:
+                groups.append((estimator, [name]))
+
+    def init(key, sites):
+        _require("per_site", tuple(estimators), sites)
+        for site in sites:
+            if site.name not in estimators:
+                raise FsbError(
+                    f"per_site: site {site.name!r} has no estimator; "
+                    f"those listed are {', '.join(estimators)}"
+                )
+        pairs = [e.init(key, _named(sites, names)) for e, names in groups]
+        return tuple(c for c, _ in pairs), tuple(s for _, s in pairs)
+
+    def surrogate(run, control, state, key):
+        own = {name: ruled(rule, key) for name, rule in rules.items()}
+        plain = run(_mixed(own, frozen(ancestral(key))))[0]
+        losses, objective, after = plain, jnp.float32(0), []
+        metrics: dict[str, Array] = {}
+        for (estimator, names), c, s in zip(groups, control, state, strict=True):
+            estimate, aux = estimator.surrogate(_part(run, names, own), c, s, key)
+            # The difference has the gradient of this estimate without the loss's direct part.
+            losses = losses + (estimate - plain)
+            objective = objective + aux.objective
+            after.append(aux.state)
+            metrics |= {f"{names[0]}_{k}": v for k, v in aux.metrics.items()}
+        return losses, Aux(objective, tuple(after), metrics)
+
+    return Estimator(init, surrogate)
+
+
+def _part(run: Run, names: Collection[str], own: Mapping[str, Sampler]) -> Run:
+    """The run as the estimator of some sites sees it.
+
+    Wherever it would draw another site, that is drawn by its own rule, or passes no gradient; where
+    it relaxes, replays or averages the sites below its own, it does so with all of them.
+    """
+
+    def part(sampler):
+        def mixed(name, dist, eta):
+            site = sampler(name, dist, eta)
+            if name in names or not site.drawn:
+                return site
+            return own.get(name, frozen(sampler))(name, dist, eta)
+
+        losses, sites = run(mixed)
+        return losses, _named(sites, names)
+
+    return part
+
+
+def _mixed(own: Mapping[str, Sampler], otherwise: Sampler) -> Sampler:
+    return lambda name, dist, eta: own.get(name, otherwise)(name, dist, eta)
+
+
+def _named(sites: tuple[Site, ...], names: Collection[str]) -> tuple[Site, ...]:
+    return tuple(site for site in sites if site.name in names)
+
+
+def _require(who: str, names: Collection[str], sites: tuple[Site, ...]) -> None:
+    there = [site.name for site in sites]
+    for name in names:
+        if name not in there:
+            raise FsbError(f"{who}: no site {name!r}; the model has {', '.join(there) or 'none'}")

@@ -1,0 +1,178 @@
+"""REBAR and RELAX: score-function estimates with a relaxed run as control variate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fsb.distributions import Bernoulli, Categorical
+from fsb.estimators.attach import attach_all, score, weigh
+from fsb.estimators.baselines import features, mlp, new_mlp
+from fsb.estimators.local import check_temperature
+from fsb.sites import Site, ancestral, per_example, relaxed, replay, serve_all, site_key
+from fsb.types import Array, Aux, Estimator, FsbError, PyTree, Run
+
+
+def rebar(
+    temperature: float = 0.5,
+    scale: float = 1.0,
+    learn_temperature: bool = True,
+    learn_scale: bool = True,
+) -> Estimator:
+    r"""REBAR: REINFORCE less a relaxed run, whose own gradient is added by reparameterisation.
+
+    The draw b is a function of a continuous z of noise and eta: [z > 0] with z = eta + logit(u) for
+    Boolean units, the one-hot argmax of z = eta + Gumbel noise for categorical ones. z~ is z given
+    b, from fresh noise. c(z) is the loss with a smooth value, sigmoid(z / lambda) or
+    softmax(z / lambda), in place of b. With the scale rho,
+
+    .. math:: \bar\eta = [f(b) - \rho\, c(\tilde z)] \, \nabla_\eta \log p(b)
+        + \rho\, \nabla_\eta \, [c(z) - c(\tilde z)].
+
+    Unbiased for any lambda and rho. One pair a site is learned, by descending the mean over the
+    examples of the sum of eta_bar squared.
+
+    Several layers: at each, given the layers above. The run inside c is relaxed from that layer all
+    the way down, at its temperature and with the noise that drew what is below: hard draws there
+    would hide a part of the gradient, a large bias. 1 + 2L evaluations of the loss; 2L of them are
+    differentiated in the values of the sites alone, and twice so where the temperature is learned.
+    Serves Bernoulli and Categorical sites. The loss must be defined, and should be smooth, between
+    the values of a unit. Examples must be independent (no BatchNorm).
+
+    Source: Tucker et al. 2017 (REBAR), section 3; Categorical: Grathwohl et al. 2018 (RELAX),
+    appendix on conditional reparameterisation.
+
+    Args:
+      temperature: lambda > 0; where it starts, if learned.
+      scale: rho; likewise.
+      learn_temperature, learn_scale: else they stay as they are.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)
+    >>> draws = fsb.sample_gradients(fsb.rebar(), loss, jnp.zeros((1, 1)), jax.random.key(0), 9999)
+    >>> bool(abs(draws.mean() - 0.025) < 0.002)
+    True
+    """
+    return relaxed_control("rebar", temperature, scale, learn_temperature, learn_scale)
+
+
+def relax(
+    temperature: float = 0.5,
+    scale: float = 1.0,
+    learn_temperature: bool = True,
+    learn_scale: bool = True,
+    hidden: int = 100,
+) -> Estimator:
+    r"""RELAX: REBAR with a learned network r added to its control variate.
+
+    In the formula of ``rebar``, rho c(z) becomes
+
+    .. math:: \rho\, c(z) + r(\mathrm{soft}(z), \eta), \qquad
+        \mathrm{soft}(z) = \sigma(z / \lambda) \text{ or } \mathrm{softmax}(z / \lambda),
+
+    where r takes eta as a constant: one network a site, a hidden tanh layer with one output per
+    example. Its output starts at zero, and so RELAX as REBAR.
+
+    Unbiased. Costs, conditions and several layers: as ``rebar``; the network adds little.
+
+    Source: Grathwohl et al. 2018 (RELAX: Backpropagation through the Void), section 3.
+
+    Args:
+      temperature, scale, learn_temperature, learn_scale: as in ``rebar``.
+      hidden: units of the network's hidden layer.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)
+    >>> control, _ = fsb.init(fsb.relax(hidden=7), loss, jnp.zeros((1, 3)), jax.random.key(0))
+    >>> sorted(control["b"]), control["b"]["network"]["in"].shape
+    (['log_temperature', 'network', 'scale'], (6, 7))
+    """
+    if hidden < 1:
+        raise FsbError(f"relax: hidden={hidden}: it must be at least 1")
+    return relaxed_control("relax", temperature, scale, learn_temperature, learn_scale, hidden)
+
+
+def relaxed_control(
+    name: str,
+    temperature: float,
+    scale: float,
+    learn_temperature: bool,
+    learn_scale: bool,
+    hidden: int = 0,
+) -> Estimator:
+    """Both estimators; ``hidden`` units of the network, none for 0."""
+    check_temperature(temperature)
+    if not math.isfinite(scale):
+        raise FsbError(f"{name}: scale={scale}: it must be finite")
+    start = {"log_temperature": math.log(temperature), "scale": scale}
+    learned = {"log_temperature": learn_temperature, "scale": learn_scale}
+
+    def first(key: Array, site: Site) -> PyTree:
+        control: dict[str, Any] = {k: jnp.float32(v) for k, v in start.items() if learned[k]}
+        if hidden:
+            inputs = jax.eval_shape(features, (site.z, site.eta)).shape[1]
+            control["network"] = new_mlp(site_key(key, site.name), inputs, hidden)
+        return control
+
+    def init(key, sites):
+        serve_all(name, sites, Bernoulli, Categorical)
+        return {site.name: first(key, site) for site in sites}, ()
+
+    def surrogate(run, control, state, key):
+        losses, sites = run(ancestral(key))
+        estimates = [
+            estimate(run, losses, sites, layer, start | control[site.name], key)
+            for layer, site in enumerate(sites)
+        ]
+        square = sum(per_example(g.astype(jnp.float32) ** 2) for g in estimates)
+        return attach_all(losses, sites, estimates), Aux(jnp.mean(square), state, {})
+
+    return Estimator(init, surrogate)
+
+
+def estimate(
+    run: Run, losses: Array, sites: tuple[Site, ...], layer: int, knobs: PyTree, key: Array
+) -> Array:
+    """g of one layer [B, D...], differentiable in the knobs of its control variate."""
+    site, temperature = sites[layer], jnp.exp(knobs["log_temperature"])
+    dist: Any = site.dist
+    above = {other.name: other.z for other in sites[:layer]}
+    below = relaxed(key, temperature)
+    u = dist.noise(site_key(key, site.name), site.eta)
+    v = dist.noise(site_key(jax.random.fold_in(key, 1), site.name), site.eta)
+
+    def c(soft):
+        def sampler(name, dist, eta):
+            here = name == site.name
+            return Site(name, dist, eta, soft, soft) if here else below(name, dist, eta)
+
+        return run(replay(above, sampler))[0]
+
+    def r(soft):  # eta is a constant of it, as it is of c
+        return mlp(knobs["network"], features((soft, site.eta)))
+
+    def parts(function):
+        """function(soft(z~)) [B], and the derivative of function(soft(z)) less that in eta."""
+
+        def difference(eta):
+            zetas = dist.perturb(u, eta), dist.conditional(v, eta, site.hard)
+            at_free, at_given = (
+                function(dist.soften(zeta, temperature).astype(eta.dtype)) for zeta in zetas
+            )
+            return (at_free - at_given).sum(), at_given
+
+        slope, at_given = jax.grad(difference, has_aux=True)(site.eta)
+        return at_given, slope
+
+    # The scale stands outside, where its own derivative costs nothing.
+    given, slope = (knobs["scale"] * x for x in parts(c))
+    if "network" in knobs:
+        given, slope = (x + y for x, y in zip((given, slope), parts(r), strict=True))
+    # Of eta at the precision of the noise: eight bits would round a rare value's score away.
+    weight = score(replace(site, eta=site.eta.astype(u.dtype)))
+    g = weigh(losses - given, weight) + slope
+    return jnp.where(weight == 0, 0, g)  # of a certain unit, where all else is rounding

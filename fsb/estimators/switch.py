@@ -1,0 +1,62 @@
+"""One estimator first, another later."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fsb.types import Aux, Estimator, FsbError
+
+
+def switch(first: Estimator, second: Estimator, step: int) -> Estimator:
+    r"""``first`` for a number of estimates, ``second`` from then on.
+
+    .. math:: \bar\eta^{(t)} = \bar\eta^{(t)}_1 \text{ if } t < \text{step, else } \bar\eta^{(t)}_2
+
+    A cheap biased estimator to begin with and an unbiased one to finish, as in
+    ``switch(st(), average(arm(), 10), 5000)``. Only the one in turn is computed, and only its
+    control parameters and statistics move. Needs the stateful form of the call, for it counts.
+
+    Source: Shekhovtsov 2021, section 5 and figure 3.
+
+    Args:
+      first, second: any estimators.
+      step: how many estimates ``first`` makes, >= 0.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1) ** 2
+    >>> estimator = fsb.switch(fsb.st(), fsb.exact(), 1)
+    >>> eta, key = jnp.zeros((1, 1)), jax.random.key(0)
+    >>> control, state = fsb.init(estimator, loss, eta, key)
+    >>> for _ in range(2):
+    ...     out = fsb.stateful_value_and_grad(estimator, loss)(eta, control, state, key)
+    ...     state = out.state
+    >>> out.params.item()
+    0.25
+    """
+    if step < 0:
+        raise FsbError(f"switch: step={step}: it must be at least 0")
+
+    def init(key, sites):
+        keys = jax.random.split(key)
+        pairs = [e.init(k, sites) for e, k in zip((first, second), keys, strict=True)]
+        controls, states = zip(*pairs, strict=True)
+        return controls, (jnp.int32(0), states)
+
+    def surrogate(run, control, state, key):
+        count, states = state
+
+        def turn(which):
+            def estimate():
+                losses, aux = (first, second)[which].surrogate(
+                    run, control[which], states[which], key
+                )
+                after = tuple(aux.state if i == which else states[i] for i in (0, 1))
+                return losses, jnp.asarray(aux.objective, jnp.float32), after
+
+            return estimate
+
+        losses, objective, states = jax.lax.cond(count < step, turn(0), turn(1))
+        return losses, Aux(objective, (count + 1, states), {"second": (count >= step) * 1.0})
+
+    return Estimator(init, surrogate)
