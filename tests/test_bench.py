@@ -108,7 +108,7 @@ def test_pytorch_makes_the_same_step(monkeypatch):
     value, grads = value_and_grad(fsb.foust(), loss)(params, key)
 
     twin = VAE(784, 2, 8, torch.from_numpy(mean.reshape(-1)))
-    pairs = [(twin.prior, params["prior"], grads["prior"])]
+    pairs = [(twin.prior, params["prior"]["logits"], grads["prior"]["logits"])]
     for side in ("up", "down"):
         for number, net in enumerate(getattr(twin, side)):
             dense = [layer for layer in net if isinstance(layer, torch.nn.Linear)]

@@ -19,7 +19,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def build_parts(cfg):
-    for key in ("estimator", "optimizer", "objective"):
+    for key in ("estimator", "optimizer", "control_optimizer", "objective"):
         build(cfg[key], modules=cfg.modules)
 
 
@@ -47,6 +47,12 @@ MISTAKES = [
     ("max_steps=0", "max_steps: must be at least 1, got 0"),
     ("devices=0", "devices: must be at least 1, got 0"),
     ("optimizer.learning_rate=0", "optimizer: learning_rate must be positive and finite, got 0.0"),
+    (
+        "control_optimizer.learning_rate=0",
+        "control_optimizer: learning_rate must be positive and finite, got 0.0",
+    ),
+    ("control_optimizer=adm", "control_optimizer: unknown 'adm'; did you mean adam?"),
+    ("control_optimizer.b3=1", "control_optimizer: unknown 'b3'; did you mean b2?"),
     ("estimator.delta=2", "estimator: "),
     ("distributed.num_processes=2", "distributed.coordinator: several processes need one"),
     ("distributed.coordinator=me", "distributed.coordinator: me is not host:port"),
@@ -70,7 +76,7 @@ MORE_MISTAKES = [
         "experiment=compare_mnits",
         "experiment: unknown 'compare_mnits'; did you mean compare_mnist?",
     ),
-    ("model=null", "model: unknown None (choices: linear_vae, vae)"),
+    ("model=null", "model: unknown None (choices: categorical, categorical_vae, "),
     ("hydra/launcher=basicc", "hydra/launcher: unknown 'basicc'; did you mean basic?"),
     ("~max_steps", "max_steps: is missing; give max_steps=..."),
     (

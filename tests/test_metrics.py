@@ -60,7 +60,7 @@ def by_hand(parts, variables, images, z):
     offset = np.log(mean / (1 - mean))
     logits = dense(hidden, params["down_0"]["Dense_1"]) + offset
     likelihood = log_bernoulli(logits, binary(images)).sum(1)
-    return likelihood, log_bernoulli(np.asarray(params["prior"], np.float64), z > 0).sum()
+    return likelihood, log_bernoulli(np.asarray(params["prior"]["logits"], np.float64), z > 0).sum()
 
 
 def test_the_elbo_by_hand(parts, certain):

@@ -75,3 +75,9 @@ def test_other_dtypes_are_left_to_jax():
             found = noise.uniform(key, (9,), dtype)
             assert found.dtype == dtype
             same(found, jax.random.uniform(key, (9,), dtype))
+
+
+def test_float32_noise_where_float64_is_the_default():
+    with jax.enable_x64(True):
+        key = jax.random.key(3)
+        same(noise.uniform(key, (9,)), jax.random.uniform(key, (9,), jnp.float32))

@@ -17,6 +17,7 @@ from fsb.objectives import (
     importance_weighted_bound,
     kl_per_layer,
     log_weight,
+    sampled_elbo,
 )
 from fsb.sites import ancestral, bind, record, replay
 from fsb.types import Evidence
@@ -28,6 +29,7 @@ EVIDENCE = Evidence(LIKELIHOOD, (P1, P2), (H1, H2), (Q1, Q2), np.zeros((4, 3), n
 
 def test_the_terms_of_each_objective():
     np.testing.assert_allclose(elbo()(EVIDENCE), -(LIKELIHOOD + P1 + P2 + H1 + H2), rtol=1e-5)
+    np.testing.assert_array_equal(sampled_elbo()(EVIDENCE), -log_weight(EVIDENCE))
     one, two = kl_per_layer(EVIDENCE)
     np.testing.assert_allclose(one, -P1 - H1)
     np.testing.assert_allclose(two, -P2 - H2)

@@ -5,10 +5,14 @@ import shutil
 import signal
 import time
 
+import jax
+import optax
 import pytest
 
+import fsb.evaluate
 import fsb.train
-from runs import TINY, Interrupting, finished, main, rows, start, state, train
+from fsb.checkpoint import Checkpoints
+from runs import TINY, Interrupting, assembled, finished, main, rows, start, state, train
 
 
 def damage(folder, step):
@@ -63,6 +67,35 @@ def test_more_steps_continue_a_finished_run(tmp_path):
     assert rows(folder) == rows(finished())
     assert (folder / "config.yaml").read_text() == (finished() / "config.yaml").read_text()
     assert (folder / "summary.json").exists()
+
+
+def test_a_run_from_before_its_estimator_had_an_optimizer_goes_on(tmp_path):
+    folder = main(tmp_path / "run", "~control_optimizer", "max_steps=10")
+    assert "control_optimizer" not in (folder / "config.yaml").read_text()
+    now = assembled()[0].first_state()
+    assert now.control_opt_state.hyperparams["learning_rate"] == pytest.approx(1e-3)
+    old = optax.adam(1e-3).init(())
+    now, _ = Checkpoints(folder / "checkpoints").restore(now._replace(control_opt_state=old))
+    assert now.control_opt_state[0].count == 10
+    fsb.train.main([f"resume={folder}", "max_steps=20"])
+    assert rows(folder) == rows(finished())
+    fsb.evaluate.main([f"run={folder}", "bound_samples=[]", "devices=1"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rebar", "relax"])
+def test_what_an_estimator_learned_goes_on(name, tmp_path):
+    given = (f"estimator={name}", "control_optimizer.learning_rate=0.01")
+    whole = main(tmp_path / "whole", *given)
+    folder = main(tmp_path / "run", *given, "max_steps=10")
+    fsb.train.main([f"resume={folder}", "max_steps=20"])
+    assert state(folder) == state(whole)
+    assert rows(folder) == rows(whole)
+    first = assembled(f"estimator={name}")[0].first_state()
+    now, _ = Checkpoints(folder / "checkpoints").restore(first)
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), now.control, first.control)
+    assert min(jax.tree.leaves(moved)) > 1e-4
+    assert max(jax.tree.leaves(moved)) < 0.21  # twenty steps of Adam
 
 
 def test_where_a_run_ended_does_not_count(tmp_path):

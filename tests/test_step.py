@@ -1,12 +1,14 @@
 """The train step: pure, compiled as one program, and the same wherever it is cut."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from fsb.step import estimate, gradient_statistics, run_steps, step
+from fsb.step import estimate, first_state, gradient_statistics, run_steps, step
+from fsb.types import FsbError
 from runs import assembled
 
 estimate = jax.jit(estimate, static_argnums=0)
@@ -94,6 +96,20 @@ def test_the_first_state_is_that_of_the_seed(run):
     assert any(
         (a != b).any() for a, b in zip(leaves(parts.first_state()), leaves(other), strict=True)
     )
+
+
+def test_batch_norm_is_refused(run):
+    """It mixes the examples of a batch, which all but local estimators take for independent."""
+
+    class Normalised(nn.Module):
+        @nn.compact
+        def __call__(self, x, sample):
+            return nn.BatchNorm(use_running_average=False)(x)
+
+    parts, *_ = run
+    recipe = parts.recipe._replace(model=Normalised())
+    with pytest.raises(FsbError, match=r"keeps batch_stats .* GroupNorm or LayerNorm in place of"):
+        jax.eval_shape(lambda: first_state(recipe, 0, parts.probe, parts.data.mean))
 
 
 def test_every_step_draws_anew(run):

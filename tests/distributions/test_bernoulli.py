@@ -51,11 +51,11 @@ def test_certain_units_do_not_vary(key):
     np.testing.assert_array_equal(z, np.broadcast_to([1, -1, 1, -1], z.shape))
 
 
-def test_from_uniform_is_high_below_the_probability():
+def test_from_noise_is_high_below_the_probability():
     p = expit(LOGITS)
     dist = Bernoulli(-1.0, 1.0)
     for u, z in ((p - 1e-5, 1.0), (p + 1e-5, -1.0)):
-        np.testing.assert_array_equal(dist.from_uniform(jnp.float32(u), jnp.float32(LOGITS)), z)
+        np.testing.assert_array_equal(dist.from_noise(jnp.float32(u), jnp.float32(LOGITS)), z)
 
 
 @EVERY

@@ -1,16 +1,20 @@
 """One row an estimator buys every test of test_contract.py and test_means.py.
 
 A row: the factory, what the forward pass hands on ("hard": a draw; "thresholded"; "noisy" and
-"relaxed": not a value of the unit), the mean as an independent formula, the distributions it serves
-and the losses of one layer that it is exact for.
+"relaxed": not a value of the unit; "several": the mean of runs), the mean as an independent formula
+(the true gradient for an unbiased one), the distributions it serves and the losses of one layer
+that it is exact for; for a local estimator of categorical units its formula there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import categorical_oracle as c
+import jax
 import oracle as o
 import pytest
 
@@ -28,6 +32,13 @@ class Row(NamedTuple):
     serves: tuple[str, ...] = ("Bernoulli",)
     wide: bool = True  # few enough values a unit for a wide test network
     variant: bool = False  # of a row above it: left to the slow tests
+    draws_needed: int = 2**16  # for a standard error that shows a wrong factor of 1.02
+    categorical: c.Formula | None = None
+
+    @property
+    def by_formula(self):
+        """The derivative is a function of eta and a hard draw: single draws show all."""
+        return self.forward == "hard" and self.slope is not None and not self.slope_is_mean
 
     def mean(self, net, encodings, loss):
         if self.draws is None:
@@ -67,41 +78,102 @@ def relaxed_row(temperature):
         "relaxed",
         partial(o.relaxed, temperature),
         partial(o.relaxed_slope, temperature),
+        serves=BOTH,
         wide=False,
         variant=temperature != 0.5,
+        categorical=c.Formula(partial(c.relaxed, temperature), weights=None),
     )
 
 
-def st_relaxed_row(temperature):
+def discrete(name, make, jacobian, exact_for=(), slope=None, boolean_exact_for=None, **fields):
+    """A hard forward pass; the slope of Boolean units that of two values, unless given."""
+    formula = c.Formula(jacobian, exact_for)
+    row = Row(name, make, "hard", o.hard, slope or c.boolean(jacobian), serves=BOTH)
+    if boolean_exact_for is None:
+        boolean_exact_for = exact_for
+    return row._replace(exact_for=boolean_exact_for, categorical=formula, **fields)
+
+
+def rao_row(name, make, temperature, **fields):
+    """One whose mean given the draw is that of the relaxed derivative."""
+    jacobian = partial(c.expected_relaxed, temperature)
+    slope = partial(o.expected_relaxed_slope, temperature)
+    row = discrete(f"{name}-{temperature}", partial(make, temperature), jacobian, slope=slope)
+    return row._replace(categorical=row.categorical._replace(is_mean=True), **fields)
+
+
+def thresholded_row(name, derivative, slope, jacobian, exact_for=()):
     return Row(
-        f"st_gumbel_softmax-{temperature}",
-        partial(fsb.st_gumbel_softmax, temperature),
-        "hard",
-        o.hard,
-        partial(o.expected_relaxed_slope, temperature),
-        slope_is_mean=True,
-        variant=temperature != 0.5,
+        name,
+        partial(fsb.deterministic_st, derivative),
+        "thresholded",
+        o.thresholded,
+        slope,
+        exact_for,
+        serves=BOTH,
+        categorical=c.Formula(jacobian, exact_for, c.argmax),
     )
 
 
+def unbiased(name, make, forward="hard", draws_needed=2**18, **fields):
+    """A row of ``value_and_grad``'s contract whose mean is the true gradient, at any depth."""
+    row = Row(name, make, forward, None, None, EVERY_LOSS, draws_needed=draws_needed)
+    return row._replace(**fields)
+
+
+def estimate(estimator, loss):
+    """``fsb.value_and_grad`` for every estimator; one with a control or state gets a fresh one."""
+
+    def value_and_grad(params, key):
+        control, state = fsb.init(estimator, loss, params, jax.random.key(9))
+        out = fsb.stateful_value_and_grad(estimator, loss)(params, control, state, key)
+        return out.value, out.params
+
+    return value_and_grad
+
+
+BOTH = ("Bernoulli", "Categorical")
+EVERY_FAMILY = (*BOTH, "Normal")
 EVERY_LOSS = tuple(o.LOSSES)
 LINEAR = ("linear",)
 QUADRATIC = ("linear", "quadratic")
 SEPARABLE = ("linear", "cubic", "sin", "abs")  # sums of functions of one unit
 
 ROWS = (
-    Row("st", fsb.st, "hard", o.hard, o.mean_slope, LINEAR),
-    Row("darn", fsb.darn, "hard", o.hard, o.reweighed_slope, QUADRATIC),
-    Row(
-        "deterministic_st", fsb.deterministic_st, "thresholded", o.thresholded, o.mean_slope, LINEAR
+    discrete("st", fsb.st, c.mean_jacobian, LINEAR, o.mean_slope),
+    discrete("darn", fsb.darn, partial(c.darn, "uniform"), LINEAR, o.reweighed_slope, QUADRATIC),
+    discrete(
+        "darn-half",
+        partial(fsb.darn, "half"),
+        partial(c.darn, "half"),
+        LINEAR,
+        boolean_exact_for=QUADRATIC,
+        variant=True,
     ),
-    Row(
-        "deterministic_st-identity",
-        partial(fsb.deterministic_st, "identity"),
-        "thresholded",
-        o.thresholded,
-        o.identity_slope,
+    discrete(
+        "darn-mean",
+        partial(fsb.darn, "mean"),
+        partial(c.darn, "mean"),
+        LINEAR,
+        variant=True,
     ),
+    discrete("zgr", fsb.zgr, c.zgr, QUADRATIC),
+    discrete("reinmax", fsb.reinmax, partial(c.reinmax, 1.0), QUADRATIC),
+    discrete("reinmax-2.0", partial(fsb.reinmax, 2.0), partial(c.reinmax, 2.0), variant=True),
+    discrete("mve", fsb.mve, partial(c.least_squares, 1.0), LINEAR),
+    discrete("mve-8.0", partial(fsb.mve, 8.0), partial(c.least_squares, 8.0), LINEAR, variant=True),
+    discrete(
+        "mve-inf", partial(fsb.mve, math.inf), c.exact_for_quadratics, QUADRATIC, variant=True
+    ),
+    discrete("gst", fsb.gst, partial(c.gst, 1.0, 1.0)),
+    discrete(
+        "gst-probability",
+        partial(fsb.gst, 0.7, "probability"),
+        partial(c.gst, "probability", 0.7),
+        variant=True,
+    ),
+    thresholded_row("deterministic_st", "sigmoid", o.mean_slope, c.mean_jacobian, LINEAR),
+    thresholded_row("deterministic_st-identity", "identity", o.identity_slope, c.identity),
     noisy_row("foust", 0.1, o.reweighed_slope, LINEAR, variant=False),
     noisy_row("foust-no_noise", 0.0, o.reweighed_slope, QUADRATIC),
     noisy_row("foust-full_noise", 1.0, o.reweighed_slope, SEPARABLE),
@@ -119,24 +191,72 @@ ROWS = (
     ),
     relaxed_row(0.5),
     relaxed_row(1.0),
-    st_relaxed_row(0.5),
-    st_relaxed_row(1.0),
-    Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS),
+    rao_row("st_gumbel_softmax", fsb.st_gumbel_softmax, 0.5, slope_is_mean=True),
+    rao_row("st_gumbel_softmax", fsb.st_gumbel_softmax, 1.0, slope_is_mean=True, variant=True),
+    rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),
+    rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
+    Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS, serves=BOTH),
     Row("pathwise", fsb.pathwise, "hard", None, None, serves=("Normal",)),
+    unbiased("arm", fsb.arm, draws_needed=2**17),
+    unbiased("disarm", fsb.disarm, draws_needed=2**17),
+    unbiased("arms", fsb.arms, draws_needed=2**16),
+    unbiased("bitflip", fsb.bitflip, draws_needed=2**17),
+    unbiased("ugc", fsb.ugc, draws_needed=2**17),
+    unbiased("local_expectation", fsb.local_expectation, draws_needed=2**14, serves=BOTH),
+    unbiased(
+        "local_expectation-5",
+        partial(fsb.local_expectation, 5),
+        "several",
+        2**12,
+        serves=BOTH,
+        variant=True,
+    ),
+    unbiased("double_cv", partial(fsb.double_cv, 5, -0.5), "several", 2**17, serves=BOTH),
+    unbiased(
+        "double_cv-fixed", partial(fsb.double_cv, 8, -0.7, False), "several", 2**16, variant=True
+    ),
+    unbiased("rodeo", partial(fsb.rodeo, 4, 4, 0.5, 0.25), "several"),
+    unbiased("reinforce", fsb.reinforce, serves=EVERY_FAMILY),
+    unbiased("reinforce-nvil", fsb.nvil, serves=EVERY_FAMILY, variant=True),
+    unbiased("rloo", fsb.rloo, "several", serves=EVERY_FAMILY),
+    unbiased("muprop", fsb.muprop, draws_needed=2**17, serves=EVERY_FAMILY),
+    unbiased(
+        "muprop-rollout",
+        partial(fsb.muprop, True),
+        draws_needed=2**16,
+        serves=EVERY_FAMILY,
+        variant=True,
+    ),
+    unbiased("rebar", fsb.rebar, draws_needed=2**16, serves=BOTH),
+    unbiased(
+        "rebar-fixed",
+        partial(fsb.rebar, 0.8, 0.7, False, False),
+        draws_needed=2**17,
+        serves=BOTH,
+        variant=True,
+    ),
+    unbiased("relax", fsb.relax, draws_needed=2**16, serves=BOTH, variant=True),
 )
 BERNOULLI_ROWS = tuple(row for row in ROWS if "Bernoulli" in row.serves)
 
 
-def named(rows, slow_repeats=False):
+QUICK = {"arm", "exact", "pathwise", "reinforce", "rebar"}  # of those that work on whole runs
+
+
+def named(rows, slow_repeats=False, slow_whole_runs=False):
     """Arguments of ``pytest.mark.parametrize`` for one test a row.
 
-    With ``slow_repeats`` all rows of a factory but its first are left to the slow tests.
+    With ``slow_repeats`` all rows of a factory but its first are left to the slow tests; with
+    ``slow_whole_runs`` also the estimators that work on whole runs, but for a few.
     """
     factories = [row.name.split("-")[0] for row in rows]
-    marks = [
-        pytest.mark.slow if slow_repeats and factory in factories[:i] else ()
-        for i, factory in enumerate(factories)
-    ]
+
+    def is_slow(i, row):
+        if slow_whole_runs and row.draws is None and row.name not in QUICK:
+            return True
+        return slow_repeats and factories[i] in factories[:i]
+
+    marks = [pytest.mark.slow if is_slow(i, row) else () for i, row in enumerate(rows)]
     return {
         "argvalues": [pytest.param(row, marks=mark) for row, mark in zip(rows, marks, strict=True)],
         "ids": [row.name for row in rows],
