@@ -230,11 +230,13 @@ def test_straight_through_gumbel_softmax_goes_to_darn_and_its_second_moment_up()
     f, slopes = FUNCTIONS["sin"], slope_of_sin(np.array([0.0, 1.0]))
     darn = enumerated(fsb.darn(), f, ETA, o.ZERO_ONE)[0]
     assert darn == pytest.approx(density(ETA) * slopes.mean(), rel=1e-5)
+    tilt = density(ETA) * np.tanh(ETA / 2) * np.diff(slopes)[0] * np.log(2)
     for temperature in (0.04, 0.02):
         _, gradient = draws(fsb.st_gumbel_softmax(temperature), f, ETA, o.ZERO_ONE, 2**20)
         error = 4 * gradient.std() / np.sqrt(len(gradient))
         moment = temperature * (gradient**2).mean()
-        assert abs(gradient.mean() - darn) < error + 2 * temperature**2
+        # the noise favours the nearer side of the threshold: linear in the temperature
+        assert abs(gradient.mean() - darn - temperature * tilt) < error + 2 * temperature**2
         assert moment == pytest.approx(density(ETA) * (slopes**2).sum() / 12, rel=0.04)
 
 

@@ -59,7 +59,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "z = site.z + shifts.get(name, 0) + jax.numpy.sum(eta - jax.lax.stop_gradient(eta))",
      COUPLED),
     ("leave one out: n for n - 1", "estimators/attach.py", "/ (len(x) - 1)", "/ len(x)", COUPLED),
-    ("leave one out: own term kept", DOUBLE, "(x.sum(0, keepdims=True) - x) /",
+    ("leave one out: own term kept", "estimators/attach.py", "(x.sum(0, keepdims=True) - x) /",
      "x.sum(0, keepdims=True) /", COUPLED),
     ("Double CV: correction dropped", DOUBLE, "score(site)) - correction", "score(site))",
      COUPLED),
