@@ -69,6 +69,11 @@ def exact_gradient(loss: Loss, params: PyTree, max_states: int = 2**16) -> PyTre
     >>> fsb.exact_gradient(loss, jnp.zeros((1, 1)))
     Array([[0.25]], dtype=float32)
     """
+    return _exact_gradient(loss, params, max_states)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _exact_gradient(loss, params, max_states):
     return value_and_grad(exact(max_states), loss)(params, jax.random.key(0))[1]
 
 

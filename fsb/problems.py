@@ -104,7 +104,8 @@ def sbn(
     model = vae((4, 4), BernoulliLikelihood(), layers=layers, width=width, hidden=hidden)
     x = jnp.float32(np.random.default_rng(seed).integers(0, 2, (batch_size, 4, 4)))
     objective = elbo()
-    variables = model.init(jax.random.key(seed), x, lambda name, dist, eta: dist.mean(eta))
+    first = lambda key: model.init(key, x, lambda name, dist, eta: dist.mean(eta))
+    variables = jax.jit(first)(jax.random.key(seed))
     constants = {"mean": jnp.full((4, 4), 0.5)}
 
     def loss(params, sample):

@@ -98,12 +98,12 @@ class Interrupting:
 
 def start(*arguments, module="fsb.train", cwd=None, **environment):
     """The program in a process of its own, on one device."""
-    plain = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env={**plain, **environment},
+        env={**os.environ, "XLA_FLAGS": " ".join(flags), **environment},
     )

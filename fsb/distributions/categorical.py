@@ -55,7 +55,9 @@ class Categorical:
         return jax.nn.softmax(zeta / temperature)
 
     def mean(self, eta: Array) -> Array:
-        return jax.nn.softmax(eta)
+        p = jax.nn.softmax(eta)
+        certain = ((p == 0) | (p == 1)).all(-1, keepdims=True)
+        return jnp.where(certain, jax.lax.stop_gradient(p), p)  # a derivative 0, and no rounding
 
     def log_prob(self, eta: Array, z: Array) -> Array:
         """sum_k z_k log softmax(eta)_k, [B, D...]: linear in z, as for relaxed values."""

@@ -44,7 +44,8 @@ def counting():
 def test_average_is_the_mean_over_the_keys(key):
     keys = jax.random.split(key, 3)
     value, grads = jax.jit(fsb.value_and_grad(fsb.average(fsb.darn(), 3), loss))(ETA, key)
-    alone = [fsb.value_and_grad(fsb.darn(), loss)(ETA, k) for k in keys]
+    one = jax.jit(fsb.value_and_grad(fsb.darn(), loss))
+    alone = [one(ETA, k) for k in keys]
     np.testing.assert_allclose(value, np.mean([v for v, _ in alone]), rtol=1e-5)
     np.testing.assert_allclose(grads, np.mean([g for _, g in alone], 0), rtol=1e-5)
 
@@ -52,7 +53,7 @@ def test_average_is_the_mean_over_the_keys(key):
 def test_average_of_a_stateful_estimator(key):
     estimator = fsb.average(counting(), 4)
     control, state = fsb.init(estimator, loss, ETA, key)
-    out = fsb.stateful_value_and_grad(estimator, loss)(ETA, control, state, key)
+    out = jax.jit(fsb.stateful_value_and_grad(estimator, loss))(ETA, control, state, key)
     assert int(out.state["calls"]) == 1
     np.testing.assert_allclose(out.state["mean"], out.value, rtol=1e-5)
     assert float(out.control) == -4
@@ -68,9 +69,10 @@ def test_switch_is_the_first_and_then_the_second(key):
         return fsb.stateful_value_and_grad(estimator, loss)(ETA, control, state, key)
 
     control, state = fsb.init(estimator, loss, ETA, key)
-    for i, part in enumerate((fsb.st, fsb.st, fsb.darn, fsb.darn)):
+    st, darn = (jax.jit(fsb.value_and_grad(part(), loss)) for part in (fsb.st, fsb.darn))
+    for i, part in enumerate((st, st, darn, darn)):
         out = step(control, state, jax.random.fold_in(key, i))
-        expected = fsb.value_and_grad(part(), loss)(ETA, jax.random.fold_in(key, i))
+        expected = part(ETA, jax.random.fold_in(key, i))
         np.testing.assert_allclose(out.value, expected[0], rtol=1e-6)
         np.testing.assert_allclose(out.params, expected[1], rtol=1e-6)
         first = i < 2
@@ -146,8 +148,8 @@ def test_only_the_named_sites_have_a_gradient():
 
 
 def test_only_of_a_local_estimator(key):
-    _, grads = fsb.value_and_grad(fsb.only(["z2"], fsb.st()), chain_loss)(PARAMS, key)
-    _, whole = fsb.value_and_grad(fsb.st(), chain_loss)(PARAMS, key)
+    _, grads = jax.jit(fsb.value_and_grad(fsb.only(["z2"], fsb.st()), chain_loss))(PARAMS, key)
+    _, whole = jax.jit(fsb.value_and_grad(fsb.st(), chain_loss))(PARAMS, key)
     np.testing.assert_array_equal(grads["offset"][0], 0)
     np.testing.assert_array_equal(grads["offset"][1], 0)
     np.testing.assert_allclose(grads["offset"][2], whole["offset"][2], rtol=1e-6)
@@ -167,7 +169,8 @@ def test_one_estimator_everywhere_is_that_estimator(key):
     for make in (fsb.darn, fsb.disarm):
         shared = make()
         mixed = fsb.per_site({"z0": shared, "z1": shared, "z2": shared})
-        a, b = (fsb.value_and_grad(e, chain_loss)(PARAMS, key) for e in (make(), mixed))
+        both = (jax.jit(fsb.value_and_grad(e, chain_loss)) for e in (make(), mixed))
+        a, b = (estimate(PARAMS, key) for estimate in both)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
 
 
