@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from fsb import estimators
+from fsb import estimators, fourier
 from fsb.diagnostics import exact_gradient, sample_gradients
 from fsb.distributions import Bernoulli, Categorical, Normal
 from fsb.estimators import *  # noqa: F403 -- the list of estimators is kept there
@@ -23,6 +23,7 @@ __all__ = [
     "Normal",
     "Rule",
     "exact_gradient",
+    "fourier",
     "init",
     "sample_gradients",
     "stateful_value_and_grad",

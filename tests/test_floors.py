@@ -25,7 +25,7 @@ FLOORS = {
     "1b": "distributions changes",
     "2": "sites flips",
     "3": "estimators networks",
-    "4": "gradients objectives",
+    "4": "gradients objectives fourier",
     "5a": "diagnostics data parallel optimizers checkpoint compose factory wandb_logger runfolder "
     "plots pictures progress interrupt compilation bench_torch",
     "5b": "__init__ step config log",
@@ -105,24 +105,29 @@ def test_no_file_is_long(module):
     assert len(MODULES[module].read_text().splitlines()) <= 300
 
 
-PUBLIC = [getattr(fsb, name) for name in fsb.__all__]
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (fsb, fsb.fourier)
+    for name in module.__all__
+    if not inspect.ismodule(getattr(module, name))
+}
 EXAMPLES = "\n".join(
     line
-    for item in [*PUBLIC, *(getattr(fsb.estimators, name) for name in fsb.estimators.__all__)]
+    for item in PUBLIC.values()
     for line in (inspect.getdoc(item) or "").splitlines()
     if line.startswith((">>>", "..."))
 )
 
 
-@pytest.mark.parametrize("name", sorted({*fsb.__all__, *fsb.estimators.__all__}))
-def test_every_public_name_is_documented(name):
-    item = getattr(fsb, name, None) or getattr(fsb.estimators, name)
+@pytest.mark.parametrize("path", sorted(PUBLIC))
+def test_every_public_name_is_documented(path):
+    item, name = PUBLIC[path], path.rpartition(".")[2]
     text = inspect.getdoc(item) or ""
     assert item.__doc__, f"{name} has no docstring"
     assert len(text.splitlines()[0]) > 10
     if name in HELPERS:
         return
-    if inspect.isclass(item) and item.__module__ in ("fsb.types", "fsb.gradients"):
+    if inspect.isclass(item) and (item.__module__ == "fsb.types" or issubclass(item, tuple)):
         assert issubclass(item, Exception) or ":" in text or "[B" in text, f"{name}: say the shapes"
     else:
         assert f"{name}(" in EXAMPLES, f"{name} has no example in its docstring or a sibling's"

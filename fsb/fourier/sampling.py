@@ -1,0 +1,110 @@
+"""Fourier coefficients of low degree of functions of many units, by sampling."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fsb.distributions import Bernoulli
+from fsb.fourier.spectrum import ZERO_ONE, basis, check_probabilities
+from fsb.types import Array, FsbError
+
+ENTRIES = 2**22  # of the largest array of products
+
+
+class LowDegree(NamedTuple):
+    """Estimates for the m sets of low degree.
+
+    subsets: m tuples of units, the empty one first.
+    coefficients: unbiased estimates of fhat(S), [m].
+    errors: their standard errors, [m].
+    """
+
+    subsets: tuple[tuple[int, ...], ...]
+    coefficients: np.ndarray
+    errors: np.ndarray
+
+
+def low_degree_coefficients(
+    f: Callable[[np.ndarray], Any],
+    p: ArrayLike,
+    degree: int,
+    key: Array,
+    num_samples: int,
+    dist: Bernoulli = ZERO_ONE,
+    chunk_size: int = 4096,
+) -> LowDegree:
+    r"""fhat(S) = E_p[f phi_S] for all |S| <= degree, from N draws, with standard errors.
+
+    .. math:: \hat f(S) \approx \frac{1}{N - 1} \sum_{m=1}^{N} (f(z_m) - \bar f)\, \phi_S(z_m),
+        \quad S \ne \emptyset.
+
+    Unbiased, for E[phi_S] = 0: the mean taken from the same draws costs the factor N/(N - 1) only,
+    and a constant in f bears no variance. Rare values (p near 0 or 1) make phi_S large and the
+    standard errors unreliable; units with p = 0 or 1 have coefficients 0.
+
+    Args:
+      f: [chunk, n] values of the units -> [chunk].
+      p: probabilities of high, [n], in [0, 1].
+      degree: of the largest sets, 0 to n; there are n^degree / degree! of them.
+      num_samples: N, at least 2.
+      dist: the encoding in which f takes its units.
+      chunk_size: draws that f is given at a time.
+
+    Raises:
+      FsbError: if p, degree or num_samples are not as above.
+
+    Source: the low-degree algorithm of Linial, Mansour & Nisan 1993, in the p-biased basis.
+
+    >>> import jax
+    >>> parity = lambda z: z[:, 0] * z[:, 1]  # in {-1, 1}, at p = 1/2: its own basis function
+    >>> found = low_degree_coefficients(
+    ...     parity, [0.5] * 50, 2, jax.random.key(0), 4000, Bernoulli(-1.0, 1.0))
+    >>> largest = abs(found.coefficients).argmax()
+    >>> found.subsets[largest], len(found.subsets), found.coefficients[largest].round(1).item()
+    ((0, 1), 1276, 1.0)
+    """
+    p = check_probabilities(p)
+    n = len(p)
+    if not 0 <= degree <= n:
+        raise FsbError(f"degree={degree}: it must lie between 0 and n={n}")
+    if num_samples < 2 or chunk_size < 1:
+        raise FsbError(f"num_samples={num_samples}, chunk_size={chunk_size}: at least 2 and 1")
+    # In double precision: 23 bits of noise would bias rare values.
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    bits = generator.random((num_samples, n)) < p
+    values = np.concatenate(
+        [
+            np.asarray(f(np.asarray(dist.encode(part.astype(np.float64)))), np.float64)  # type: ignore[arg-type]
+            for part in np.split(bits, range(chunk_size, num_samples, chunk_size))
+        ]
+    )
+    if values.shape != (num_samples,):
+        raise FsbError("f must return one value for each row of units, [chunk, n] -> [chunk]")
+
+    subsets = [s for k in range(degree + 1) for s in itertools.combinations(range(n), k)]
+    members = np.array([s + (n,) * (degree - len(s)) for s in subsets], int).T
+    low, high = basis(p)
+    centred = values - values.mean()
+    total, square = np.zeros(len(subsets)), np.zeros(len(subsets))
+    rows = max(1, ENTRIES // len(subsets))
+    for start in range(0, num_samples, rows):
+        part = slice(start, start + rows)
+        phi = np.where(bits[part], high, low)
+        phi = np.concatenate([phi, np.ones((len(phi), 1))], 1)  # what short sets are filled with
+        terms = np.repeat(centred[part, None], len(subsets), 1)
+        for member in members:
+            terms *= phi[:, member]
+        total += terms.sum(0)
+        square += np.square(terms).sum(0)
+
+    mean = total / num_samples
+    errors = np.sqrt(np.maximum(square / num_samples - mean**2, 0) / (num_samples - 1))
+    coefficients = total / (num_samples - 1)
+    coefficients[0] = values.mean()
+    return LowDegree(tuple(subsets), coefficients, errors)

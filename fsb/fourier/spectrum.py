@@ -1,0 +1,275 @@
+r"""The p-biased Fourier transform of a function of n two-valued units, and what is read off it.
+
+With p_i the probability that unit i is high, the basis is
+
+.. math:: \phi_S(z) = \prod_{i \in S} \phi_i(z_i), \quad \phi_i = \frac{z_i - \mu_i}{\sigma_i},
+    \qquad \hat f(S) = E_p[f \phi_S], \quad f = \sum_S \hat f(S) \phi_S,
+
+where mu_i, sigma_i are the mean and the standard deviation of z_i. It is orthonormal under p, and
+the same in every encoding, for phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
+
+A function is a table of its values, [..., 2^n], in the lexicographic order of ``states``: unit 0 is
+the most significant bit. A spectrum is a table of the same shape, where bit i of the index says
+whether unit i belongs to S. Leading axes hold several functions. Everything is float64 NumPy.
+
+A unit with p = 0 or 1 is a constant: phi_i = 0 there, and so is every coefficient with i in S, the
+limit from within. All identities then hold at the states of positive probability.
+
+Source: O'Donnell 2014 (Analysis of Boolean Functions), section 8.4; Pervez, Cohen & Gavves 2020
+(Low Bias Low Variance Gradient Estimates for Hierarchical Boolean Stochastic Networks), section 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fsb.distributions import Bernoulli
+from fsb.types import FsbError
+
+MOST_UNITS = 20
+ZERO_ONE = Bernoulli()
+
+
+def states(n: int, dist: Bernoulli = ZERO_ONE) -> np.ndarray:
+    """All joint values of n units, [2^n, n], in the order of every table here.
+
+    Raises:
+      FsbError: if n is negative or above 20.
+
+    >>> states(2, Bernoulli(-1.0, 1.0)).tolist()
+    [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    """
+    if not 0 <= n <= MOST_UNITS:
+        raise FsbError(f"n={n}: a table may have 0 to {MOST_UNITS} units")
+    bits = np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
+    return np.asarray(dist.encode(bits.astype(np.float64)))  # type: ignore[arg-type]
+
+
+def probabilities(p: ArrayLike) -> np.ndarray:
+    """P(z) of every state, [2^n].
+
+    >>> probabilities([0.5, 0.25]).tolist()
+    [0.375, 0.125, 0.375, 0.125]
+    """
+    table = np.ones(1)
+    for q in check_probabilities(p):
+        table = np.stack([(1 - q) * table, q * table], -1).reshape(-1)
+    return table
+
+
+def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
+    """phi_S for every S at given states: bits [..., n] in {0, 1} -> [..., 2^n].
+
+    Source: Pervez et al. 2020, section 2 (phi_S above eq. 1).
+
+    >>> evaluate_basis([1, 0], [0.5, 0.2]).tolist()
+    [1.0, -0.5, 1.0, -0.5]
+    """
+    p, bits = check_probabilities(p), np.asarray(bits, np.float64)
+    if bits.shape[-1:] != p.shape or not np.isin(bits, (0, 1)).all():
+        raise FsbError(f"bits {bits.shape}: they must be zeros and ones, [..., {len(p)}]")
+    factors = np.where(bits == 1, basis(p)[1], basis(p)[0])
+    table = np.ones((*bits.shape[:-1], 1))
+    for i in range(len(p)):
+        phi = factors[..., i, None]
+        table = np.stack([table, phi * table], -1).reshape(*bits.shape[:-1], -1)
+    return table
+
+
+def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
+    """The spectrum fhat(S) = E_p[f phi_S] of a function, in O(n 2^n).
+
+    Args:
+      values: f at every state, [..., 2^n].
+      p: probabilities of high, [n], in [0, 1].
+
+    Raises:
+      FsbError: if p is not [n] in [0, 1], or there are not 2^n values.
+
+    Source: Pervez et al. 2020, eq. 3.
+
+    >>> z = states(2, Bernoulli(-1.0, 1.0))
+    >>> transform(z[:, 0] * z[:, 1] + 3, [0.5, 0.5]).tolist()
+    [3.0, 0.0, 0.0, 1.0]
+    """
+    table, p = _checked(values, p)
+    s = _deviation(p)
+    return _apply(table, np.array([[1 - p, p], [-s, s]]))
+
+
+def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
+    """The values of a function from its spectrum, [..., 2^n]; undoes ``transform``.
+
+    At states of probability 0 it is the value at the certain value of the certain units.
+
+    Source: Pervez et al. 2020, eq. 2.
+
+    >>> inverse(transform([1.0, 2.0, 3.0, 5.0], [0.5, 0.2]), [0.5, 0.2]).round(12).tolist()
+    [1.0, 2.0, 3.0, 5.0]
+    """
+    table, p = _checked(coefficients, p)
+    low, high = basis(p)
+    return _apply(table, np.array([[np.ones_like(p), low], [np.ones_like(p), high]]))
+
+
+def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarray:
+    """D_i f = sqrt(p_i (1 - p_i)) (f at unit i high - f at unit i low), as a table.
+
+    Its spectrum is fhat(S + i) at the sets S without i; E[D_i f] = fhat({i}), and E[(D_i f)^2] is
+    the influence of the unit.
+
+    Source: O'Donnell 2014, section 8.4.
+
+    >>> discrete_derivative([0.0, 1.0, 4.0, 9.0], [0.5, 0.5], unit=0).tolist()
+    [2.0, 4.0, 2.0, 4.0]
+    """
+    table, p = _checked(values, p)
+    if not 0 <= unit < len(p):
+        raise FsbError(f"unit={unit}: there are units 0 to {len(p) - 1}")
+    s = _deviation(p[unit])
+    return _apply_to(table, np.array([[-s, s], [-s, s]]), len(p) - 1 - unit)
+
+
+def noise_operator(values: ArrayLike, p: ArrayLike, rho: float) -> np.ndarray:
+    """T_rho f(z) = E f(N_rho(z)), where each unit of z is kept with probability rho, else redrawn.
+
+    Multiplies fhat(S) by rho^|S|. Defined at every state, those of probability 0 included.
+
+    Source: O'Donnell 2014, section 8.4; as an estimator, ``fsb.noise_operator``.
+
+    >>> noise_operator([0.0, 1.0], [0.25], rho=0.5).tolist()
+    [0.125, 0.625]
+    """
+    table, p = _checked(values, p)
+    _check_rho(rho)
+    low, high = (1 - rho) * (1 - p), (1 - rho) * p
+    return _apply(table, np.array([[rho + low, high], [low, rho + high]]))
+
+
+def degrees(n: int) -> np.ndarray:
+    """|S| for every index of a spectrum, [2^n].
+
+    >>> degrees(2).tolist()
+    [0, 1, 1, 2]
+    """
+    return np.bitwise_count(np.arange(2**n)).astype(int)
+
+
+def degree_weights(coefficients: ArrayLike) -> np.ndarray:
+    """W_k = sum of fhat(S)^2 over |S| = k, [..., n + 1].
+
+    They add up to E[f^2] (Parseval), without W_0 to the variance of f.
+
+    >>> degree_weights(transform([0.0, 1.0, 1.0, 2.0], [0.5, 0.5])).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    squares = np.square(coefficients, dtype=np.float64)
+    n = _units(squares)
+    return np.stack([squares[..., degrees(n) == k].sum(-1) for k in range(n + 1)], -1)
+
+
+def influences(coefficients: ArrayLike) -> np.ndarray:
+    """Inf_i = sum of fhat(S)^2 over S with i = E[Var(f given all other units)], [..., n].
+
+    >>> influences(transform([0.0, 0.0, 2.0, 2.0], [0.5, 0.5])).tolist()
+    [1.0, 0.0]
+    """
+    squares = np.square(coefficients, dtype=np.float64)
+    n = _units(squares)
+    split = [squares.reshape(*squares.shape[:-1], 2**i, 2, -1) for i in range(n)]
+    each = [halves[..., 1, :].sum((-2, -1)) for halves in split]
+    return np.stack(each, -1) if each else np.zeros((*squares.shape[:-1], 0))
+
+
+def total_influence(coefficients: ArrayLike) -> np.ndarray:
+    """The sum of the influences = sum of |S| fhat(S)^2, [...].
+
+    >>> total_influence(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5])).item()
+    2.0
+    """
+    return influences(coefficients).sum(-1)
+
+
+def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray:
+    """E[f(z) f(N_rho(z))] = sum of rho^|S| fhat(S)^2, [...].
+
+    >>> noise_stability(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5]), rho=0.5).item()
+    0.25
+    """
+    _check_rho(rho)
+    weights = degree_weights(coefficients)
+    return weights @ rho ** np.arange(weights.shape[-1])
+
+
+def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
+    r"""The exact gradient of E[f] in the logits, from the coefficients of degree one (Lemma 1).
+
+    .. math:: \frac{\partial E[f]}{\partial \eta_i} = \sqrt{p_i (1 - p_i)} \, \hat f(\{i\}),
+        \qquad \frac{\partial E[f]}{\partial p_i} = \frac{\hat f(\{i\})}{\sqrt{p_i (1 - p_i)}}.
+
+    The paper writes 2 / sigma_i, with sigma_i the deviation of a unit in {-1, 1}: the same. It is
+    the mean of REINFORCE. [..., n].
+
+    Source: Pervez et al. 2020, Lemma 1.
+
+    >>> logit_gradient(transform([0.0, 1.0], [0.2]), [0.2]).round(12).tolist()
+    [0.16]
+    """
+    table, p = _checked(coefficients, p)
+    return _deviation(p) * table[..., 2 ** np.arange(len(p))[::-1]]
+
+
+def basis(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """phi_i at low and at high, [n] each; 0 where the unit is certain."""
+    low, high, sure = np.sqrt(1 - p), np.sqrt(p), (p == 0) | (p == 1)
+    blank = np.where(sure, 1.0, 0.0)
+    return np.where(sure, 0.0, -high / (low + blank)), np.where(sure, 0.0, low / (high + blank))
+
+
+def check_probabilities(p: ArrayLike) -> np.ndarray:
+    p = np.asarray(p, np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise FsbError(f"p={p.tolist()}: it must be a list of probabilities, [n] in [0, 1]")
+    return p
+
+
+def _deviation(p: np.ndarray) -> np.ndarray:
+    """Of the bit; sigma_i over the span in every encoding."""
+    return np.sqrt(p * (1 - p))
+
+
+def _apply(table: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """The tensor product of n 2x2 matrices, [2, 2, n], to a table: one unit at a time."""
+    n = matrices.shape[-1]
+    for i in range(n):
+        table = _apply_to(table, matrices[..., i], n - 1 - i)
+    return table
+
+
+def _apply_to(table: np.ndarray, matrix: np.ndarray, below: int) -> np.ndarray:
+    """A 2x2 matrix to the unit with ``below`` units after it."""
+    halves = table.reshape(-1, 2, 2**below)
+    low, high = halves[:, 0], halves[:, 1]
+    return np.stack([row[0] * low + row[1] * high for row in matrix], 1).reshape(table.shape)
+
+
+def _checked(table: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    p, table = check_probabilities(p), np.asarray(table, np.float64)
+    if table.shape[-1:] != (2 ** len(p),):
+        raise FsbError(f"a table {table.shape} for {len(p)} units: its last axis must be 2^n")
+    return table, p
+
+
+def _units(table: np.ndarray) -> int:
+    size = table.shape[-1] if table.ndim else 0
+    if size < 1 or size & (size - 1):
+        raise FsbError(f"a table {table.shape}: its last axis must be 2^n")
+    return int(math.log2(size))
+
+
+def _check_rho(rho: float) -> None:
+    if not 0 <= rho <= 1:
+        raise FsbError(f"noise: rho={rho}: it must lie in [0, 1]")
