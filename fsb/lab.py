@@ -104,17 +104,14 @@ def measure(
     def compiled(estimator):
         fitted = jax.eval_shape(lambda: init(estimator, loss, params, key))
         draw = jax.jit(moments(estimator, loss, size.chunks, size.chunk_size))
-        return draw.lower(params, fitted, key).compile()
+        count = evaluations(estimator, loss, params, count_key)
+        return draw.lower(params, fitted, key).compile(), count
 
     with Progress("compile", len(estimators)) as bar, ThreadPoolExecutor(THREADS) as pool:
-        programs = {}
+        programs, counts = {}, {}
         for name, made in zip(estimators, pool.map(compiled, estimators.values()), strict=True):
-            programs[name] = made
+            programs[name], counts[name] = made
             bar.update(len(programs), estimator=name)
-    counts = {
-        name: evaluations(estimator, loss, params, count_key)
-        for name, estimator in estimators.items()
-    }
     fits = {name: fitting(estimator, loss, size) for name, estimator in estimators.items()}
     found: dict[int, dict[str, Result]] = {}
     turns = np.random.default_rng(seed)
@@ -177,8 +174,9 @@ def rows(found: dict[str, Result], reference: Any, first: str) -> list[dict[str,
 
 
 def check(config: DictConfig) -> None:
-    """Whether the estimators are there and can serve the problem."""
-    specimens.chosen(config, build(config.problem, modules=config.modules))
+    """Whether the estimators and the problem are there."""
+    specimens.chosen(config)
+    build(config.problem, modules=config.modules)
 
 
 @program("lab", Lab, check)
@@ -186,7 +184,7 @@ def main(config: DictConfig) -> None:
     """Measure, print the table, and save it with its picture in a folder of its own."""
     compilation_cache(config.compilation_cache)
     problem = build(config.problem, modules=config.modules)
-    estimators, refused = specimens.chosen(config, problem)
+    estimators, refused = specimens.serving(specimens.chosen(config), problem)
     params = next(iter(problem.points.values()))
     if mixes_examples(problem.loss, params, jax.random.key(config.seed)):
         raise FsbError(

@@ -66,6 +66,16 @@ def frozen(sampler: Sampler) -> Sampler:
     return constant
 
 
+def shifted(sampler: Sampler, shifts: Mapping[str, Array]) -> Sampler:
+    """Adds the shift listed for a site to its value: at zeros, a handle for derivatives in it."""
+
+    def moved(name, dist, eta):
+        site = sampler(name, dist, eta)
+        return replace(site, z=site.z + shifts[name]) if name in shifts else site
+
+    return moved
+
+
 def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sampler:
     """Gives every site the value listed for it; the values are constants to differentiation.
 

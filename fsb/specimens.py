@@ -17,11 +17,11 @@ from fsb.schema import unknown
 from fsb.types import Estimator, FsbError
 
 
-def chosen(config: DictConfig, problem: Problem) -> tuple[dict[str, Estimator], dict[str, str]]:
-    """The estimators that can serve the problem, and the reasons why others cannot, by name.
+def chosen(config: DictConfig) -> dict[str, Estimator]:
+    """The estimators that the configuration asks for, by name.
 
     Raises:
-      FsbError: a name is unknown, or none of the estimators can serve.
+      FsbError: a name is unknown, or comes twice.
     """
     names = sorted(path.stem for path in (configs_dir() / "estimator").glob("*.yaml"))
     wanted = config.estimators
@@ -29,12 +29,26 @@ def chosen(config: DictConfig, problem: Problem) -> tuple[dict[str, Estimator], 
         wanted = [name for name in names if name not in config.leave_out]
     elif OmegaConf.is_dict(wanted) or isinstance(wanted, str):
         wanted = [wanted]
-    able: dict[str, Estimator] = {}
-    refused: dict[str, str] = {}
+    estimators: dict[str, Estimator] = {}
     for i, entry in enumerate(wanted):
         name, estimator = _made(entry, f"estimators[{i}]", names, config.modules)
-        if name in able or name in refused:
+        if name in estimators:
             raise FsbError(f"estimators[{i}]: {name} comes twice")
+        estimators[name] = estimator
+    return estimators
+
+
+def serving(
+    estimators: dict[str, Estimator], problem: Problem
+) -> tuple[dict[str, Estimator], dict[str, str]]:
+    """The estimators that can serve the problem, and the reasons why others cannot, by name.
+
+    Raises:
+      FsbError: none of them can.
+    """
+    able: dict[str, Estimator] = {}
+    refused: dict[str, str] = {}
+    for name, estimator in estimators.items():
         reason = refusal(estimator, problem)
         if reason is None:
             able[name] = estimator

@@ -80,6 +80,11 @@ class Bernoulli:
         """low + (high - low) sigmoid(zeta / temperature)."""
         return self.encode(jax.nn.sigmoid(zeta / temperature))
 
+    def other(self, z: Array) -> Array:
+        """The value that each unit has not."""
+        low, high = self.support(z)
+        return jnp.where(z == high, low, high)
+
     def mean(self, eta: Array) -> Array:
         return self.encode(jax.nn.sigmoid(eta))
 
@@ -98,6 +103,11 @@ class Bernoulli:
     def support(self, eta: Array) -> Array:
         """The values of one unit: [2]."""
         return self.encode(jnp.array([0, 1], eta.dtype))
+
+
+def bit_variance(eta: Array) -> Array:
+    """p (1 - p) for p = sigmoid(eta): variance of the bit, and d p / d eta."""
+    return jax.nn.sigmoid(eta) * jax.nn.sigmoid(-eta)
 
 
 def noise_dtype(eta: Array) -> jnp.dtype:

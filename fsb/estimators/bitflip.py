@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
+from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators.attach import layerwise, weigh
 from fsb.estimators.disarm import antithesis, disarm_weight
 from fsb.noise import uniform
@@ -94,16 +96,12 @@ def flip(site: Site, key: Array) -> tuple[Array, Array]:
     u = uniform(jax.random.fold_in(site_key(key, site.name), 1), site.z.shape[:1])
     index = jnp.minimum((u * d).astype(jnp.int32), d - 1)
     chosen = jax.nn.one_hot(index, d, dtype=bool).reshape(site.z.shape)
-    flippable = chosen & (variance(site) > 0)
-    low, high = site.dist.support(site.eta)
-    return chosen, jnp.where(flippable, jnp.where(site.z == high, low, high), site.z)
+    flippable = chosen & (bit_variance(site.eta) > 0)
+    dist: Any = site.dist  # a Bernoulli
+    return chosen, jnp.where(flippable, dist.other(site.z), site.z)
 
 
 def bitflip_weight(site: Site, chosen: Array) -> Array:
     """-s d [chosen] p (1 - p), to be weighed by f(flipped) - f(z)."""
-    return jnp.where(chosen, units(site) * (1 - 2 * site.dist.decode(site.z)) * variance(site), 0)
-
-
-def variance(site: Site) -> Array:
-    """p (1 - p)."""
-    return jax.nn.sigmoid(site.eta) * jax.nn.sigmoid(-site.eta)
+    weight = units(site) * (1 - 2 * site.dist.decode(site.z)) * bit_variance(site.eta)
+    return jnp.where(chosen, weight, 0)

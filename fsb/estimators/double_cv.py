@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.estimators.attach import attach_all, mean_of_others, score, weigh
-from fsb.sites import Site, ancestral, per_example, serve_all
+from fsb.sites import Site, ancestral, frozen, per_example, serve_all, shifted
 from fsb.types import Array, Aux, Estimator, FsbError, Run
 
 
@@ -88,17 +86,9 @@ def sensitive_runs(
     zeros = {site.name: jnp.zeros(site.z.shape, site.z.dtype) for site in shapes}
 
     def one(key):
-        draw = ancestral(key)
-
-        def shifted(shifts):
-            def sampler(name, dist, eta):
-                site = draw(name, dist, eta)
-                z = jax.lax.stop_gradient(site.z) + shifts.get(name, 0)
-                return replace(site, z=z, hard=z)
-
-            return run(sampler)
-
-        losses, pull, sites = jax.vjp(shifted, zeros, has_aux=True)
+        draw = frozen(ancestral(key))
+        moved = lambda shifts: run(shifted(draw, shifts))
+        losses, pull, sites = jax.vjp(moved, zeros, has_aux=True)
         (slopes,) = pull(jnp.ones_like(losses))
         return losses, sites, tuple(jax.lax.stop_gradient(slopes[site.name]) for site in sites)
 

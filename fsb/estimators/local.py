@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fsb.distributions import Bernoulli
+from fsb.distributions.bernoulli import bit_variance
 from fsb.sites import Site, serve, site_key
 from fsb.types import Array, Aux, Distribution, Estimator, Eta, FsbError, PyTree, Rule
 
@@ -113,8 +114,8 @@ def pretend(
 
 
 def mean_slope(eta: Array, dist: Bernoulli) -> Array:
-    """d mean / d eta = (high - low) sigmoid(eta) sigmoid(-eta)."""
-    return dist.span * jax.nn.sigmoid(eta) * jax.nn.sigmoid(-eta)
+    """d mean / d eta = (high - low) p (1 - p)."""
+    return dist.span * bit_variance(eta)
 
 
 def half_slope(eta: Array, hard: Array, dist: Bernoulli) -> Array:

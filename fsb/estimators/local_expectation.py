@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
+from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators.attach import layerwise
 from fsb.estimators.average import average
 from fsb.estimators.local import softmax_pull
@@ -71,8 +72,7 @@ def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
 def other_values(site: Site) -> Array:
     """The values that the units have not: [units, choices, B, size of a unit]."""
     if isinstance(site.dist, Bernoulli):
-        low, high = site.dist.support(site.eta)
-        others = jnp.where(site.z == high, low, high)[None, ..., None]
+        others = site.dist.other(site.z)[None, ..., None]
     else:
         others = jnp.stack([jnp.roll(site.z, k, -1) for k in range(site.z.shape[-1])])[1:]
     batch, size = others.shape[1], others.shape[-1]
@@ -82,7 +82,7 @@ def other_values(site: Site) -> Array:
 
 def boolean(site: Site, others: Array, changes: Array) -> Array:
     """v (f(high) - f(low)), from the change [units, 1, B] of f where the unit is flipped."""
-    v = jax.nn.sigmoid(site.eta) * jax.nn.sigmoid(-site.eta)
+    v = bit_variance(site.eta)
     rise = changes[:, 0].T.reshape(site.z.shape) * (1 - 2 * site.dist.decode(site.z))
     return jnp.where(v > 0, v * rise, 0)  # a certain unit's other value may be infinitely bad
 

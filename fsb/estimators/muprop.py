@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from fsb.estimators.attach import attach_all, score, weigh
 from fsb.estimators.baselines import init_all, reduce_all, reduction
-from fsb.sites import Site, ancestral, frozen, mean, per_example, replay
+from fsb.sites import Site, ancestral, frozen, mean, per_example, replay, shifted
 from fsb.types import Array, Estimator, Eta, Run
 
 
@@ -94,18 +93,13 @@ def expand(run: Run, above: Iterable[Site], sites: Iterable[Site]) -> list[Point
     """A pass with the sites above held and all others at their means, expanded in ``sites``."""
     held = {site.name: site.z for site in above}
 
-    def shifted(shifts):
+    def total(shifts):
         """The slopes are the derivatives in these zeros, and in nothing else."""
-
-        def sampler(name, dist, eta):
-            site = mean()(name, dist, eta)
-            return dataclasses.replace(site, z=site.z + shifts[name]) if name in shifts else site
-
-        losses, passed = run(replay(held, sampler))
+        losses, passed = run(replay(held, shifted(mean(), shifts)))
         return losses.sum(), (losses, {site.name: site.z for site in passed})
 
     zeros = {site.name: jnp.zeros_like(site.z) for site in sites}
-    slopes, (losses, z) = jax.grad(shifted, has_aux=True)(zeros)
+    slopes, (losses, z) = jax.grad(total, has_aux=True)(zeros)
     return [Point(losses, z[name], slopes[name]) for name in zeros]
 
 

@@ -27,9 +27,9 @@ NET, LIKELIHOOD = "networks/vae.py", "networks/likelihoods.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     # estimators
-    ("ST: span forgotten", LOCAL, "return dist.span * jax.nn.sigmoid(eta) *",
-     "return jax.nn.sigmoid(eta) *", HARD_MEANS),
-    ("ST: 1 - p forgotten", LOCAL, "jax.nn.sigmoid(eta) * jax.nn.sigmoid(-eta)",
+    ("ST: span forgotten", LOCAL, "return dist.span * bit_variance(eta)",
+     "return bit_variance(eta)", HARD_MEANS),
+    ("ST: 1 - p forgotten", B, "jax.nn.sigmoid(eta) * jax.nn.sigmoid(-eta)",
      "jax.nn.sigmoid(eta)", HARD_MEANS),
     ("DARN: factor 2", LOCAL, "return 0.5 * dist.span", "return dist.span", HARD_MEANS),
     ("DARN: p(z) for 1 - p(z)", LOCAL, "jax.nn.sigmoid(-sign * eta)",
