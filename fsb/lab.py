@@ -174,9 +174,9 @@ def rows(found: dict[str, Result], reference: Any, first: str) -> list[dict[str,
 
 
 def check(config: DictConfig) -> None:
-    """Whether the estimators and the problem are there."""
-    specimens.chosen(config)
-    build(config.problem, modules=config.modules)
+    """Whether the estimators and the problem are there, and one can serve the other."""
+    problem = build(config.problem, modules=config.modules)
+    specimens.require_one(specimens.chosen(config), problem)
 
 
 @program("lab", Lab, check)

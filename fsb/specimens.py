@@ -38,14 +38,21 @@ def chosen(config: DictConfig) -> dict[str, Estimator]:
     return estimators
 
 
+def require_one(estimators: dict[str, Estimator], problem: Problem) -> None:
+    """Raises FsbError if none of the estimators can serve the problem."""
+    reasons = []
+    for estimator in estimators.values():
+        reason = refusal(estimator, problem)
+        if reason is None:
+            return
+        reasons.append(reason)
+    raise FsbError(f"estimators: none can serve this problem: {'; '.join(reasons)}")
+
+
 def serving(
     estimators: dict[str, Estimator], problem: Problem
 ) -> tuple[dict[str, Estimator], dict[str, str]]:
-    """The estimators that can serve the problem, and the reasons why others cannot, by name.
-
-    Raises:
-      FsbError: none of them can.
-    """
+    """The estimators that can serve the problem, and the reasons why others cannot, by name."""
     able: dict[str, Estimator] = {}
     refused: dict[str, str] = {}
     for name, estimator in estimators.items():
@@ -54,9 +61,6 @@ def serving(
             able[name] = estimator
         else:
             refused[name] = reason
-    if not able:
-        reasons = "; ".join(refused.values())
-        raise FsbError(f"estimators: none can serve this problem: {reasons}")
     return able, refused
 
 

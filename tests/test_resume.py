@@ -60,6 +60,7 @@ def test_an_interrupt_lets_the_chunk_finish(tmp_path, monkeypatch):
     assert [row["step"] for row in rows(whole)] == [0, 15, 20]
 
 
+@pytest.mark.slow
 def test_more_steps_continue_a_finished_run(tmp_path):
     folder = main(tmp_path / "run", "max_steps=10")
     fsb.train.main([f"resume={folder}", "max_steps=20"])
@@ -69,6 +70,7 @@ def test_more_steps_continue_a_finished_run(tmp_path):
     assert (folder / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_from_before_its_estimator_had_an_optimizer_goes_on(tmp_path):
     folder = main(tmp_path / "run", "~control_optimizer", "max_steps=10")
     assert "control_optimizer" not in (folder / "config.yaml").read_text()

@@ -52,12 +52,10 @@ class Categorical:
 
     def soften(self, zeta: Array, temperature: Array | float) -> Array:
         """softmax(zeta / temperature)."""
-        return jax.nn.softmax(zeta / temperature)
+        return flat_softmax(zeta / temperature)
 
     def mean(self, eta: Array) -> Array:
-        p = jax.nn.softmax(eta)
-        certain = ((p == 0) | (p == 1)).all(-1, keepdims=True)
-        return jnp.where(certain, jax.lax.stop_gradient(p), p)  # a derivative 0, and no rounding
+        return flat_softmax(eta)
 
     def log_prob(self, eta: Array, z: Array) -> Array:
         """sum_k z_k log softmax(eta)_k, [B, D...]: linear in z, as for relaxed values."""
@@ -72,6 +70,13 @@ class Categorical:
 
     def decode(self, z: Array) -> Array:
         return z
+
+
+def flat_softmax(eta: Array) -> Array:
+    """softmax, with derivatives of exactly 0 where it is one-hot, however they are rounded."""
+    p = jax.nn.softmax(eta)
+    certain = ((p == 0) | (p == 1)).all(-1, keepdims=True)
+    return jnp.where(certain, jax.lax.stop_gradient(p), p)
 
 
 @jax.custom_jvp

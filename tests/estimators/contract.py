@@ -240,7 +240,7 @@ ROWS = (
 BERNOULLI_ROWS = tuple(row for row in ROWS if "Bernoulli" in row.serves)
 
 
-QUICK = {"arm", "exact", "pathwise", "reinforce", "rebar"}  # of those that work on whole runs
+QUICK = {"arm", "exact", "pathwise", "reinforce"}  # of those that work on whole runs
 
 
 def named(rows, slow_repeats=False, slow_whole_runs=False):

@@ -51,9 +51,8 @@ def test_every_draw_follows_the_formula(row):
             )
 
 
-@pytest.mark.parametrize(
-    "row", **named([row for row in CATEGORICAL if row.categorical.is_mean], slow_repeats=True)
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", **named([row for row in CATEGORICAL if row.categorical.is_mean]))
 def test_mean_of_the_noisy_ones(row):
     projection, square = 0.0, 0.0
     draws = fsb.sample_gradients(row.make(), loss, PARAMS, KEY, row.draws_needed // 8, 512)

@@ -112,7 +112,9 @@ def test_the_noise_operator_has_the_variance_of_proposition_9(rho):
         assert (found > 1.2 * independent).all()
 
 
-@pytest.mark.parametrize("part", [fsb.foust, fsb.gumbel_softmax])
+@pytest.mark.parametrize(
+    "part", [pytest.param(fsb.foust, marks=pytest.mark.slow), fsb.gumbel_softmax]
+)
 def test_the_noise_operator_keeps_the_bias_in_several_layers(part):
     draws = [
         fsb.sample_gradients(e, chain_loss, PARAMS, jax.random.key(i), 2**15)
@@ -156,6 +158,7 @@ def test_only_of_a_local_estimator(key):
     np.testing.assert_allclose(grads["c"], whole["c"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_unbiased_estimators_side_by_side():
     shared = fsb.disarm()
     means, errors, exact = components(fsb.per_site({"z0": shared, "z1": fsb.arm(), "z2": shared}))

@@ -272,6 +272,7 @@ def descend(estimator, targets, starts):
     return jax.nn.sigmoid(jax.jit(lambda eta: jax.lax.scan(step, eta, keys)[0])(starts))[0]
 
 
+@pytest.mark.slow
 def test_straight_through_stalls_at_the_target_and_darn_and_foust_do_not():
     targets, starts = jnp.array([[0.45, 0.45, 0.499, 0.499]]), jnp.array([[-1.0, 1.0, -1.0, 1.0]])
 
