@@ -6,11 +6,13 @@ import tempfile
 from importlib.metadata import version
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of a test is its compilation.
-quick = "--xla_backend_optimization_level=0"
-if version("jaxlib") < "0.11":  # later ones have but one way
-    quick += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {quick}"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 "
+    # Most of a test is its compilation; from jaxlib 0.11 on, the second is the only way.
+    "--xla_backend_optimization_level=0 "
+    + "--xla_cpu_use_fusion_emitters=false"
+    * (version("jaxlib") < "0.11")
+)
 os.environ["NPROC"] = "16"  # in-process collectives need two threads a device
 os.environ["WANDB_MODE"] = "offline"
 os.environ["FSB_CACHE"] = tempfile.mkdtemp(prefix="fsb-test-")  # nothing a user prepared is touched
