@@ -88,5 +88,6 @@ def antithesis(site: Site, key: Array) -> tuple[Array, Array]:
     Mirrored on the grid of the noise, so that 1 - u lies in [0, 1) as well: a unit with p = 1 is
     high whatever was drawn.
     """
-    u = site.dist.noise(site_key(key, site.name), site.eta)
+    # The barrier keeps the compiler from drawing u anew for each of its many uses.
+    u = jax.lax.optimization_barrier(site.dist.noise(site_key(key, site.name), site.eta))
     return u, site.dist.from_noise(1 - jnp.finfo(u.dtype).eps - u, site.eta)
