@@ -1,88 +1,18 @@
-"""Residual blocks of convolutions and of transposed convolutions, on images [B, H, W, C]."""
+"""Residual blocks of convolutions, and the chains of them between two stochastic layers."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fsb.networks.convolutions import convolve, group_norm, spread
 from fsb.networks.vae import INIT
-from fsb.types import Array
-
-
-def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
-    r"""The convolution about every ``stride``-th pixel, zeros around the image.
-
-    .. math:: y_{ij} = \sum_{kl} x_{si + k - r,\; sj + l - r}\, K_{kl}, \qquad 2 r + 1 = \text{size}
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [size, size, C, D], of odd size.
-      stride: s; the result is [B, ceil(H / s), ceil(W / s), D].
-
-    >>> import jax.numpy as jnp
-    >>> convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
-    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
-    """
-    if jax.default_backend() == "cpu":
-        return patches(x, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
-    pad = kernel.shape[0] // 2
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def patches(x: Array, size: int, stride: int) -> Array:
-    """The neighbourhoods of the pixels, [B, H', W', size * size * C].
-
-    On a CPU a product with them is how to convolve: the gradients of XLA's own convolution take
-    some twenty times as long there where it stands in a compiled loop, as every train step does.
-    """
-    if size == 1:
-        return x[:, ::stride, ::stride]
-    pad, (height, width) = size // 2, x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    at = [(i, j) for i in range(size) for j in range(size)]
-    return jnp.concatenate(
-        [x[:, i : i + height : stride, j : j + width : stride] for i, j in at], -1
-    )
-
-
-def spread(x: Array, size: tuple[int, int]) -> Array:
-    """The pixels of x at every second place of an image of ``size``, zeros between.
-
-    Convolved, it is the transposed convolution of stride 2, and of exactly this size: the adjoint
-    of one that takes images of ``size`` to those of x's, ceil(size / 2).
-
-    >>> import jax.numpy as jnp
-    >>> spread(jnp.ones((1, 2, 1, 1)), (3, 2))[0, :, :, 0].tolist()
-    [[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
-    """
-    if x.shape[1:3] == size:
-        return x
-    rows, columns = (want - (2 * have - 1) for want, have in zip(size, x.shape[1:3], strict=True))
-    zero = jnp.zeros((), x.dtype)
-    return jax.lax.pad(x, zero, ((0, 0, 0), (0, rows, 1), (0, columns, 1), (0, 0, 0)))
-
-
-def group_norm(x: Array, scale: Array, bias: Array) -> Array:
-    """GroupNorm of 8 groups of channels, or of 4, 2 or 1 where 8 do not divide them.
-
-    Its statistics are float32. Like any norm here it does not mix the examples of a batch, for
-    their losses must be independent.
-
-    Source: Wu & He 2018 (Group Normalization).
-    """
-    groups = math.gcd(x.shape[-1], 8)
-    h = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
-    h = h - h.mean((1, 3), keepdims=True)
-    h = h * jax.lax.rsqrt((h * h).mean((1, 3), keepdims=True) + 1e-6)
-    scale, bias = (a[None, None, None] for a in (scale, bias))
-    return (h.reshape(x.shape) * scale + bias).astype(x.dtype)
+from fsb.types import Array, PyTree
 
 
 class Weights(nn.Module):
@@ -148,7 +78,26 @@ def residual(
             x = normed(weights["shortcut"], up(x), stride)
         return nn.relu(x + h)
 
-    return (jax.checkpoint(block) if remat else block)(weights, x)
+    return (computed_anew(block) if remat else block)(weights, x)
+
+
+def computed_anew(block: Callable[[PyTree, Array], Array]) -> Callable[[PyTree, Array], Array]:
+    """``block(weights, x)``, of which nothing is kept for the backward pass but its arguments.
+
+    What ``jax.checkpoint`` does, but on CPU as well: there the compiler drops the barrier that
+    keeps the second computation apart, and then merges it with the first. Here it depends on the
+    cotangent. Reverse mode only.
+    """
+
+    def backward(arguments, g):
+        weights, x = arguments
+        zero = jnp.minimum(jnp.abs(g[:, :1, :1, :1]), 0)  # which the compiler does not know
+        _, pull = jax.vjp(block, weights, x + zero)
+        return pull(g)
+
+    run = jax.custom_vjp(block)
+    run.defvjp(lambda weights, x: (block(weights, x), (weights, x)), backward)
+    return run
 
 
 class Block(nn.Module):
@@ -184,3 +133,67 @@ class Block(nn.Module):
         if resized or channels != self.features:
             weights["shortcut"] = Weights(self.features, 1, self.norm, name="shortcut")(channels)
         return residual(weights, x, self.stride, self.size, self.remat)
+
+
+class Plan(NamedTuple):
+    """One residual block: channels and stride, and the images [H, W, C] below and above it."""
+
+    stride: int
+    below: tuple[int, ...]
+    above: tuple[int, ...]
+
+
+class Up(nn.Module):
+    """Residual blocks, then a 1 x 1 convolution to the logits of a stochastic layer, in float32.
+
+    Attributes:
+      plans: of the blocks, bottom first; there may be none.
+      stem: channels of the 3 x 3 convolution before them; 0 for no such convolution.
+    """
+
+    plans: tuple[Plan, ...]
+    channels: int
+    stem: int
+    norm: str
+    remat: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        h = h.astype(self.dtype)
+        if self.stem:
+            h = nn.relu(normed(Weights(self.stem, 3, self.norm, name="stem")(h.shape[-1]), h))
+        for i, plan in enumerate(self.plans):
+            block = Block(
+                plan.above[-1], plan.stride, None, self.norm, self.remat, name=f"block_{i}"
+            )
+            h = block(h)
+        return normed(Weights(self.channels, 1, name="eta")(h.shape[-1]), h.astype(jnp.float32))
+
+
+class Down(nn.Module):
+    """The blocks of an ``Up`` backwards and transposed, then a convolution to ``channels``.
+
+    Attributes:
+      plans: of the blocks of the ``Up``, bottom first.
+      pixels: the channels are those of the image. Then the last convolution is 3 x 3 and starts at
+        0, for an untrained decoder to give the data mean; else 1 x 1, to logits. It is float32.
+    """
+
+    plans: tuple[Plan, ...]
+    channels: int
+    pixels: bool
+    norm: str
+    remat: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        h = h.astype(self.dtype)
+        for i, plan in reversed(list(enumerate(self.plans))):
+            height, width, channels = plan.below
+            block = Block(channels, 1, (height, width), self.norm, self.remat, name=f"block_{i}")
+            h = block(h)
+        size, init = (3, nn.initializers.zeros_init()) if self.pixels else (1, INIT)
+        weights = Weights(self.channels, size, init=init, name="out")(h.shape[-1])
+        return normed(weights, h.astype(jnp.float32))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
-from fsb.networks.blocks import Block, Weights, normed
+from fsb.networks.blocks import Down, Plan, Up
 from fsb.networks.likelihoods import Likelihood
 from fsb.networks.priors import Learned, Uniform
-from fsb.networks.vae import INIT
 from fsb.schema import Count
 from fsb.sites import per_example
 from fsb.types import Array, Evidence, FsbError, Sample
@@ -22,70 +21,6 @@ from fsb.types import Array, Evidence, FsbError, Sample
 PRIORS = {"learned": Learned, "uniform": Uniform}
 NORMS = ("group", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-class Plan(NamedTuple):
-    """One residual block: channels and stride, and the images [H, W, C] below and above it."""
-
-    stride: int
-    below: tuple[int, ...]
-    above: tuple[int, ...]
-
-
-class Up(nn.Module):
-    """Residual blocks, then a 1 x 1 convolution to the logits of a stochastic layer, in float32.
-
-    Attributes:
-      plans: of the blocks, bottom first; there may be none.
-      stem: channels of the 3 x 3 convolution before them; 0 for no such convolution.
-    """
-
-    plans: tuple[Plan, ...]
-    channels: int
-    stem: int
-    norm: str
-    remat: bool
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, h: Array) -> Array:
-        h = h.astype(self.dtype)
-        if self.stem:
-            h = nn.relu(normed(Weights(self.stem, 3, self.norm, name="stem")(h.shape[-1]), h))
-        for i, plan in enumerate(self.plans):
-            block = Block(
-                plan.above[-1], plan.stride, None, self.norm, self.remat, name=f"block_{i}"
-            )
-            h = block(h)
-        return normed(Weights(self.channels, 1, name="eta")(h.shape[-1]), h.astype(jnp.float32))
-
-
-class Down(nn.Module):
-    """The blocks of an ``Up`` backwards and transposed, then a convolution to ``channels``.
-
-    Attributes:
-      plans: of the blocks of the ``Up``, bottom first.
-      pixels: the channels are those of the image. Then the last convolution is 3 x 3 and starts at
-        0, for an untrained decoder to give the data mean; else 1 x 1, to logits. It is float32.
-    """
-
-    plans: tuple[Plan, ...]
-    channels: int
-    pixels: bool
-    norm: str
-    remat: bool
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, h: Array) -> Array:
-        h = h.astype(self.dtype)
-        for i, plan in reversed(list(enumerate(self.plans))):
-            height, width, channels = plan.below
-            block = Block(channels, 1, (height, width), self.norm, self.remat, name=f"block_{i}")
-            h = block(h)
-        size, init = (3, nn.initializers.zeros_init()) if self.pixels else (1, INIT)
-        weights = Weights(self.channels, size, init=init, name="out")(h.shape[-1])
-        return normed(weights, h.astype(jnp.float32))
 
 
 class ResNetVAE(nn.Module):

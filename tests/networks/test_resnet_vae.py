@@ -15,7 +15,7 @@ from small import start
 from fsb import FsbError, foust, value_and_grad
 from fsb.config import build, preflight
 from fsb.networks import BernoulliLikelihood, GaussianLikelihood, sresnet
-from fsb.networks.blocks import convolve, spread
+from fsb.networks.convolutions import convolve, spread
 from fsb.networks.summary import summary
 from fsb.objectives import elbo
 from fsb.schema import Train
