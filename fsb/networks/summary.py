@@ -21,7 +21,7 @@ def summary(model: Any, shape: tuple[int, ...]) -> str:
 
     >>> from fsb.networks import BernoulliLikelihood, vae
     >>> summary(vae((8, 8), BernoulliLikelihood(), layers=2, width=20), (8, 8))
-    '100,304 parameters, 8 deterministic and 2 stochastic layers, 40 stochastic bits an image'
+    '6,864 parameters, 8 deterministic and 2 stochastic layers, 40 stochastic bits an image'
     """
     x = jax.ShapeDtypeStruct((1, *shape), "float32")
     init = lambda key, x: record(lambda sample: model.init(key, x, sample), mean())
