@@ -5,7 +5,7 @@ CONVOLUTIONS, LIKELIHOOD = "networks/convolutions.py", "networks/likelihoods.py"
 TINY = "networks/test_resnet_vae.py -k state"
 COUNTS = "networks/test_resnet_vae.py -k shipped"
 CONVOLVED = "networks/test_resnet_vae.py -k convolutions"
-ANEW = "networks/test_resnet_vae.py -k rematerialised"
+ANEW = "networks/test_resnet_vae.py -k computed_anew"
 MASSES = "networks/test_likelihoods.py -k masses"
 MEANS = "networks/test_likelihoods.py -k means"
 
@@ -25,6 +25,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("block: no activation between", BLOCKS, 'h = nn.relu(normed(weights["first"], x, stride))',
      'h = normed(weights["first"], x, stride)', TINY),
     ("block computed anew: cotangent twice", BLOCKS, "return pull(g)", "return pull(2 * g)", ANEW),
+    ("block computed anew: merged with the first time", BLOCKS, "block, weights, x + zero)",
+     "block, weights, x)", ANEW),
     ("GroupNorm: variance about 0", CONVOLUTIONS, "h = h - h.mean((1, 3), keepdims=True)", "h = h",
      TINY),
     ("GroupNorm: one group", CONVOLUTIONS, "math.gcd(x.shape[-1], 8)", "1", TINY),
@@ -39,6 +41,6 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("discretised Gaussian: narrow bins to first order", LIKELIHOOD,
      "width**2 * (c**2 - 1) / 24", "0 * c", MASSES),
     ("discretised Gaussian: the series of Mills' ratio cut", LIKELIHOOD,
-     "(-1 + (3 - 15 / far**2) / far**2) / far**2", "-1 / far**2", MASSES),
+     "(-1 + (3 - 15 / far**2) / far**2) / far**2", "0 * far", MASSES),
     ("discretised: mean of the lower ends", LIKELIHOOD, "511 / 512", "255 / 256", MEANS),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from small import start
 from fsb import FsbError, foust, value_and_grad
 from fsb.config import build, preflight
 from fsb.networks import BernoulliLikelihood, GaussianLikelihood, sresnet
+from fsb.networks.blocks import residual
 from fsb.networks.convolutions import convolve, spread
 from fsb.networks.summary import summary
 from fsb.objectives import elbo
@@ -304,6 +305,31 @@ def test_generated_means_average_to_those_of_the_model(tiny, key):
 def smallest(**changes):
     levels = {"widths": (2, 4), "stacks": (1, 1), "blocks": 1, "stochastic": ()}
     return sresnet((4, 4), BernoulliLikelihood(), **levels, **changes)
+
+
+def test_a_block_computed_anew_keeps_less_and_gives_the_same(key):
+    x, g = jax.random.normal(key, (2, 4, 64, 64, 2))
+    rng = np.random.default_rng(0)
+    one = {"kernel": jnp.float32(rng.normal(size=(3, 3, 2, 2))), "bias": jnp.ones(2)}
+    weights = {"first": one, "second": {**one, "scale": jnp.ones(2)}}
+
+    def three(remat):
+        def chain(weights, x):
+            for _ in range(3):
+                x = residual(weights, x, 1, None, remat)
+            return x
+
+        pull = lambda weights, x: jax.vjp(chain, weights, x)[1](g)
+        return jax.jit(pull).lower(weights, x).compile()
+
+    kept, anew = three(False), three(True)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2),
+        kept(weights, x),
+        anew(weights, x),
+    )
+    kept, anew = (f.memory_analysis().temp_size_in_bytes for f in (kept, anew))
+    assert anew < 0.7 * kept
 
 
 @pytest.mark.slow
