@@ -12,12 +12,25 @@ from omegaconf import DictConfig
 from fsb import parallel
 from fsb.config import build
 from fsb.data import Dataset
-from fsb.networks import BernoulliLikelihood, GaussianLikelihood
+from fsb.networks import (
+    BernoulliLikelihood,
+    DiscretizedGaussianLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    Likelihood,
+)
+from fsb.schema import unknown
 from fsb.sites import site_key
 from fsb.step import Recipe, TrainState, estimate, first_state
 from fsb.types import Array, FsbError
 
-LIKELIHOODS = {"bernoulli": BernoulliLikelihood, "gaussian": GaussianLikelihood}
+LIKELIHOODS: dict[str, tuple[type[Likelihood], tuple[str, ...]]] = {
+    "bernoulli": (BernoulliLikelihood, ("dynamic", "static", "threshold")),
+    "gaussian": (GaussianLikelihood, ("dequantised",)),
+    "discretized_logistic": (DiscretizedLogisticLikelihood, ("levels",)),
+    "discretized_gaussian": (DiscretizedGaussianLikelihood, ("levels",)),
+}
+"""Of each likelihood, the values of data.binarisation that it is one of."""
 
 
 class Parts(NamedTuple):
@@ -73,7 +86,7 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
         raise FsbError(
             f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"
         )
-    likelihood = LIKELIHOODS[data.preprocess.likelihood]()
+    likelihood = _likelihood(config.get("likelihood"), data.preprocess.likelihood)
     recipe = Recipe(
         model=build(config.model, data.shape, likelihood, modules=modules),
         objective=build(config.objective, modules=modules),
@@ -86,6 +99,22 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
     parts = Parts(data, recipe, batch_size, config.seed)
     _trace(parts)
     return parts
+
+
+def _likelihood(name: str | None, natural: str) -> Likelihood:
+    """The likelihood called ``name``, if it suits data whose own is ``natural``; that by default.
+
+    A density of undithered levels has no upper bound, and the mass of a byte is none of a bit.
+    """
+    name = name or natural
+    if name not in LIKELIHOODS:
+        raise unknown("likelihood", name, LIKELIHOODS)
+    factory, binarisations = LIKELIHOODS[name]
+    if binarisations != LIKELIHOODS[natural][1]:
+        raise FsbError(
+            f"likelihood={name}: it needs data.binarisation={' or '.join(binarisations)}"
+        )
+    return factory()
 
 
 def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:

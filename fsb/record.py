@@ -37,6 +37,7 @@ class Record:
         self.rows = [row for row in self.table.read() if row["step"] <= step]
         self.score: float | None = self.rows[-1]["valid_elbo"] if self.rows else None
         self._start = time.monotonic() - (self.rows[-1]["wall_seconds"] if self.rows else 0.0)
+        self._batch = config.get("eval_batch_size", 512)
         self._probe = parts.recipe.layout.split(parts.probe)
 
     def evaluate(self, state: TrainState, bar: Progress) -> TrainState:
@@ -57,7 +58,8 @@ class Record:
     def finish(self, state: TrainState) -> None:
         """Writes the pictures and summary.json of a finished run."""
         parts, final = self.parts, self.rows[-1]
-        found = bounds(parts, variables(state), self.config.bound_samples, "test")
+        batch = min(128, self._batch)  # a bound takes several samples of each side by side
+        found = bounds(parts, variables(state), self.config.bound_samples, "test", batch)
         report.save(parts, variables(state), self.folder, self.title)
         if jax.process_index() != 0:
             return
@@ -91,7 +93,9 @@ class Record:
             "test": data.test,
         }
         results = {
-            split: metrics.evaluate(parts.recipe, now, images, jax.random.fold_in(key, number))
+            split: metrics.evaluate(
+                parts.recipe, now, images, jax.random.fold_in(key, number), self._batch
+            )
             for number, (split, images) in enumerate(splits.items())
         }
         row: dict[str, Any] = {"step": step, "epoch": step * parts.batch_size / len(data.train)}

@@ -94,7 +94,10 @@ class Train:
     distributed: Distributed
     compilation_cache: str | None
     modules: list[str]
-    control_optimizer: dict | None = None  # older runs do not have it
+    # Older runs do not have these.
+    control_optimizer: dict | None = None
+    likelihood: str | None = None
+    eval_batch_size: Count = 512
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fsb.data.stream import feed
 from fsb.files import write_text_atomic
 from fsb.interrupt import interrupts
 from fsb.log import Logger
+from fsb.networks.summary import summary
 from fsb.progress import Progress
 from fsb.record import Record
 from fsb.schema import Train
@@ -67,6 +68,7 @@ def main(config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     if jax.process_index() == 0:
         write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
     log = build(config.logger, folder, plain, modules=config.modules)
     try:
         train(parts, config, folder, log)

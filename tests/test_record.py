@@ -105,6 +105,8 @@ def test_bits_per_dimension_where_they_apply(parts):
     preprocess = choose("dequantised", 0)
     parts = parts._replace(data=dataclasses.replace(parts.data, preprocess=preprocess))
     assert record.bits(parts, -64.0 * math.log(2), "bits") == pytest.approx({"bits": 9.0})
+    parts = parts._replace(data=dataclasses.replace(parts.data, preprocess=choose("levels")))
+    assert record.bits(parts, -64.0 * math.log(2), "bits") == pytest.approx({"bits": 1.0})
 
 
 @pytest.mark.parametrize("optimizer", [sgd(2e-3), adam(2e-3)])

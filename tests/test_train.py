@@ -114,9 +114,11 @@ def test_runs_of_one_second_do_not_meet(untrained, tmp_path):
         assert (folder / "config.yaml").exists()
 
 
-def test_the_default_folder_names_the_run(untrained, tmp_path):
+def test_the_default_folder_names_the_run(untrained, tmp_path, capsys):
     fsb.train.main([*TINY, "estimator=darn"])
     (folder,) = untrained
+    layers = "4 deterministic and 2 stochastic layers, 16 stochastic bits an image"
+    assert capsys.readouterr().out.endswith(f"parameters, {layers}\n")
     assert folder.parent.parent == tmp_path / "runs"
     assert folder.name.endswith("_digits_vae_darn")
 

@@ -1,6 +1,23 @@
 """Networks with stochastic layers (Flax)."""
 
-from fsb.networks.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from fsb.networks.likelihoods import (
+    BernoulliLikelihood,
+    DiscretizedGaussianLikelihood,
+    DiscretizedLogisticLikelihood,
+    GaussianLikelihood,
+    Likelihood,
+)
+from fsb.networks.resnet_vae import ResNetVAE, sresnet
 from fsb.networks.vae import VAE, vae
 
-__all__ = ["VAE", "BernoulliLikelihood", "GaussianLikelihood", "Likelihood", "vae"]
+__all__ = [
+    "VAE",
+    "BernoulliLikelihood",
+    "DiscretizedGaussianLikelihood",
+    "DiscretizedLogisticLikelihood",
+    "GaussianLikelihood",
+    "Likelihood",
+    "ResNetVAE",
+    "sresnet",
+    "vae",
+]

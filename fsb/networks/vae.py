@@ -68,6 +68,11 @@ class VAE(nn.Module):
         below = [pixels * self.likelihood.outputs] + [units] * (self.layers - 1)
         self.down = [self.mlp(outputs) for outputs in below]
 
+    @property
+    def deterministic_layers(self) -> int:
+        """Hidden layers of all transformations, up and down."""
+        return 2 * self.layers * self.mlp(1).hidden
+
     def __call__(self, x: Array, sample: Sample) -> Evidence:
         """The evidence of x [B, *shape] at one sample of its sites "z1" (bottom) to "zL"."""
         h = (x - self.mean.value[None]).reshape(x.shape[0], -1)

@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsb.data.preprocess import choose, dequantised, dynamic, static, threshold
+from fsb.data.preprocess import choose, dequantised, dynamic, levels, static, threshold
 from fsb.types import FsbError
 
 LEVELS = np.arange(256, dtype=np.uint8)[None].repeat(4000, 0)
 
 
-@pytest.mark.parametrize("name", ["dynamic", "threshold", "dequantised"])
+@pytest.mark.parametrize("name", ["dynamic", "threshold", "dequantised", "levels"])
 def test_expect_is_the_mean_of_apply(name, key):
     preprocess = choose(name)
     x = jax.jit(preprocess.apply)(key, LEVELS)
@@ -47,6 +47,14 @@ def test_dequantised_lies_within_its_level(key):
     assert k.max() <= 1
     assert k.std() == pytest.approx(12**-0.5, rel=0.01)
     assert dequantised().likelihood == "gaussian"
+
+
+def test_levels_are_the_middles_of_their_bins(key):
+    x = np.asarray(levels().apply(key, LEVELS))
+    np.testing.assert_array_equal(256 * x[0], np.arange(256) + 0.5)
+    np.testing.assert_array_equal(x, levels().apply(jax.random.key(1), LEVELS))
+    assert levels().likelihood == "discretized_logistic"
+    assert levels().bits_offset == 0.0  # their masses are those of the bytes
 
 
 def test_bits_offset_bounds_the_mass_of_a_level():

@@ -1,0 +1,199 @@
+"""Residual blocks of convolutions, and the chains of them between two stochastic layers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fsb.networks.convolutions import convolve, group_norm, spread
+from fsb.networks.vae import INIT
+from fsb.types import Array, PyTree
+
+
+class Weights(nn.Module):
+    """The parameters of a convolution, and of the norm of its result.
+
+    Attributes:
+      features: channels of the result.
+      size: of the kernel.
+      norm: "group", or "none" for a bias alone.
+      init: of the kernel.
+    """
+
+    features: int
+    size: int = 3
+    norm: str = "none"
+    init: Callable = INIT
+
+    @nn.compact
+    def __call__(self, channels: int) -> dict[str, Array]:
+        """Kernel [size, size, channels, features] and the rest [features], float32."""
+        shape = (self.size, self.size, channels, self.features)
+        out = {
+            "kernel": self.param("kernel", self.init, shape),
+            "bias": self.param("bias", nn.initializers.zeros_init(), (self.features,)),
+        }
+        if self.norm == "group":
+            out["scale"] = self.param("scale", nn.initializers.ones_init(), (self.features,))
+        return out
+
+
+def normed(weights: dict[str, Array], x: Array, stride: int = 1) -> Array:
+    """The convolution and its norm, computed as x's dtype."""
+    y = convolve(x, weights["kernel"].astype(x.dtype), stride)
+    if "scale" in weights:
+        return group_norm(y, weights["scale"], weights["bias"])
+    return y + weights["bias"].astype(x.dtype)[None, None, None]
+
+
+# Compiled as units of their own so that equal blocks of a deep network are traced once.
+@functools.partial(jax.jit, static_argnames=("stride", "size", "remat"))
+def residual(
+    weights: dict[str, dict[str, Array]],
+    x: Array,
+    stride: int,
+    size: tuple[int, int] | None,
+    remat: bool,
+) -> Array:
+    """relu(shortcut(x) + N(C(relu(N(C(x)))))), with convolutions C and norms N.
+
+    Args:
+      weights: "first", "second" and, where the shape changes, "shortcut", of a 1 x 1 convolution.
+      stride: of the first convolution and of the shortcut.
+      size: makes it a transposed block: height and width of the result, to which the second
+        convolution and the shortcut spread.
+      remat: compute it anew in the backward pass.
+    """
+    up = lambda h: h if size is None else spread(h, size)
+
+    def block(weights: dict[str, dict[str, Array]], x: Array) -> Array:
+        h = nn.relu(normed(weights["first"], x, stride))
+        h = normed(weights["second"], up(h))
+        if "shortcut" in weights:
+            x = normed(weights["shortcut"], up(x), stride)
+        return nn.relu(x + h)
+
+    return (computed_anew(block) if remat else block)(weights, x)
+
+
+def computed_anew(block: Callable[[PyTree, Array], Array]) -> Callable[[PyTree, Array], Array]:
+    """``block(weights, x)``, of which nothing is kept for the backward pass but its arguments.
+
+    What ``jax.checkpoint`` does, but on CPU as well: there the compiler drops the barrier that
+    keeps the second computation apart, and then merges it with the first. Here it depends on the
+    cotangent. Reverse mode only.
+    """
+
+    def backward(arguments, g):
+        weights, x = arguments
+        zero = jnp.minimum(jnp.abs(g[:, :1, :1, :1]), 0)  # which the compiler does not know
+        _, pull = jax.vjp(block, weights, x + zero)
+        return pull(g)
+
+    run = jax.custom_vjp(block)
+    run.defvjp(lambda weights, x: (block(weights, x), (weights, x)), backward)
+    return run
+
+
+class Block(nn.Module):
+    """The basic residual block, or that block read backwards and transposed.
+
+    A shortcut around a change of shape is a 1 x 1 convolution with its norm.
+
+    Source: He et al. 2016 (Deep Residual Learning), Figure 5 (left) and option B.
+
+    Attributes:
+      features: channels of the result.
+      stride: of the first convolution.
+      size: height and width of the result of a transposed block, those of x or twice as much (less
+        one where odd); it changes channels and size in its last convolution. None for a plain one.
+      norm, remat: as in ``Weights`` and ``residual``.
+    """
+
+    features: int
+    stride: int = 1
+    size: tuple[int, int] | None = None
+    norm: str = "group"
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        inner = self.features if self.size is None else channels
+        weights = {
+            "first": Weights(inner, 3, self.norm, name="first")(channels),
+            "second": Weights(self.features, 3, self.norm, name="second")(inner),
+        }
+        resized = self.stride != 1 or self.size not in (None, x.shape[1:3])
+        if resized or channels != self.features:
+            weights["shortcut"] = Weights(self.features, 1, self.norm, name="shortcut")(channels)
+        return residual(weights, x, self.stride, self.size, self.remat)
+
+
+class Plan(NamedTuple):
+    """One residual block: channels and stride, and the images [H, W, C] below and above it."""
+
+    stride: int
+    below: tuple[int, ...]
+    above: tuple[int, ...]
+
+
+class Up(nn.Module):
+    """Residual blocks, then a 1 x 1 convolution to the logits of a stochastic layer, in float32.
+
+    Attributes:
+      plans: of the blocks, bottom first; there may be none.
+      stem: channels of the 3 x 3 convolution before them; 0 for no such convolution.
+    """
+
+    plans: tuple[Plan, ...]
+    channels: int
+    stem: int
+    norm: str
+    remat: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        h = h.astype(self.dtype)
+        if self.stem:
+            h = nn.relu(normed(Weights(self.stem, 3, self.norm, name="stem")(h.shape[-1]), h))
+        for i, plan in enumerate(self.plans):
+            block = Block(
+                plan.above[-1], plan.stride, None, self.norm, self.remat, name=f"block_{i}"
+            )
+            h = block(h)
+        return normed(Weights(self.channels, 1, name="eta")(h.shape[-1]), h.astype(jnp.float32))
+
+
+class Down(nn.Module):
+    """The blocks of an ``Up`` backwards and transposed, then a convolution to ``channels``.
+
+    Attributes:
+      plans: of the blocks of the ``Up``, bottom first.
+      pixels: the channels are those of the image. Then the last convolution is 3 x 3 and starts at
+        0, for an untrained decoder to give the data mean; else 1 x 1, to logits. It is float32.
+    """
+
+    plans: tuple[Plan, ...]
+    channels: int
+    pixels: bool
+    norm: str
+    remat: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, h: Array) -> Array:
+        h = h.astype(self.dtype)
+        for i, plan in reversed(list(enumerate(self.plans))):
+            height, width, channels = plan.below
+            block = Block(channels, 1, (height, width), self.norm, self.remat, name=f"block_{i}")
+            h = block(h)
+        size, init = (3, nn.initializers.zeros_init()) if self.pixels else (1, INIT)
+        weights = Weights(self.channels, size, init=init, name="out")(h.shape[-1])
+        return normed(weights, h.astype(jnp.float32))

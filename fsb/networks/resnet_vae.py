@@ -1,0 +1,212 @@
+"""S-ResNets: variational autoencoders of residual blocks, with Boolean feature maps between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fsb.distributions import Bernoulli
+from fsb.networks.blocks import Down, Plan, Up
+from fsb.networks.likelihoods import Likelihood
+from fsb.networks.priors import Learned, Uniform
+from fsb.schema import Count
+from fsb.sites import per_example
+from fsb.types import Array, Evidence, FsbError, Sample
+
+PRIORS = {"learned": Learned, "uniform": Uniform}
+NORMS = ("group", "none")
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class ResNetVAE(nn.Module):
+    """x - z_1 - ... - z_L, a Markov chain up and down as in ``VAE``, of convolutions.
+
+    A stochastic layer z_l [B, H, W, C] is a map of Boolean units. It takes the place of the feature
+    map below it: no shortcut leads around it. Generation runs through the same blocks backwards,
+    with transposed convolutions.
+
+    The collection ``constants`` holds the data mean ("mean", shaped like one example).
+    """
+
+    shape: tuple[int, ...]
+    likelihood: Likelihood
+    latent: Any  # the family of every latent unit
+    stem: int  # channels of the first convolution
+    segments: tuple[tuple[Plan, ...], ...]  # the blocks between z_{l-1} and z_l
+    maps: tuple[tuple[int, ...], ...]  # the shape of z_l, without the batch
+    prior: nn.Module
+    norm: str = "group"
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        self.mean = self.variable("constants", "mean", jnp.zeros, self.shape)
+        pixel = math.prod(self.shape[2:]) * self.likelihood.outputs
+        channels = [units[-1] for units in self.maps]
+        self.up = [
+            Up(plans, above, 0 if i else self.stem, self.norm, self.remat, self.dtype)
+            for i, (plans, above) in enumerate(zip(self.segments, channels, strict=True))
+        ]
+        self.down = [
+            Down(plans, below, not i, self.norm, self.remat, self.dtype)
+            for i, (plans, below) in enumerate(
+                zip(self.segments, [pixel, *channels[:-1]], strict=True)
+            )
+        ]
+
+    @property
+    def deterministic_layers(self) -> int:
+        """Convolutions of the blocks up and down, two a block, as He et al. count."""
+        return 4 * sum(map(len, self.segments))
+
+    def __call__(self, x: Array, sample: Sample) -> Evidence:
+        """The evidence of x [B, *shape] at one sample of its sites "z1" (bottom) to "zL"."""
+        h = (x - self.mean.value[None]).reshape(*x.shape[:3], -1)
+        posteriors, values = [], []
+        for layer, up in enumerate(self.up, start=1):
+            posteriors.append(up(h))
+            h = sample(f"z{layer}", self.latent, posteriors[-1])
+            values.append(h)
+        downs = zip(self.down[1:], values[1:], strict=True)
+        priors = [down(z) for down, z in downs] + [self.prior(values[-1])]
+        outputs = self.decode(values[0])
+        log_prob = lambda eta, z: per_example(self.latent.log_prob(eta, z))
+        return Evidence(
+            likelihood=self.likelihood.log_prob(outputs, x),
+            prior=tuple(map(log_prob, priors, values)),
+            entropy=tuple(per_example(self.latent.entropy(q)) for q in posteriors),
+            posterior=tuple(map(log_prob, posteriors, values)),
+            mean=self.likelihood.mean(outputs),
+        )
+
+    def decode(self, z: Array) -> Array:
+        """z_1 [B, H, W, C] -> the likelihood's outputs [B, *shape, outputs]."""
+        outputs = self.down[0](z).reshape(-1, *self.shape, self.likelihood.outputs)
+        return outputs + self.likelihood.offset(self.mean.value)[None]
+
+    def generate(self, key: Array, count: int) -> Array:
+        """Means E[x | z_1] of ``count`` draws from the model, [count, *shape]."""
+        key, draw = jax.random.split(key)
+        z = self.prior.sample(draw, self.latent, count)
+        for down in reversed(self.down[1:]):
+            key, draw = jax.random.split(key)
+            z = self.latent.sample(draw, down(z))
+        return self.likelihood.mean(self.decode(z))
+
+
+def sresnet(
+    shape: tuple[int, ...],
+    likelihood: Any,
+    *,
+    widths: tuple[Count, ...] = (32, 64, 128, 256),
+    stacks: tuple[Count, ...] = (2, 2, 3, 3),
+    blocks: Count = 2,
+    stochastic: tuple[Count, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+    low: float = -1.0,
+    high: float = 1.0,
+    prior: Literal["learned", "uniform"] = "learned",
+    norm: Literal["group", "none"] = "group",
+    remat: bool = False,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> ResNetVAE:
+    """An S-ResNet; the defaults are S-ResNet-80-11-256.
+
+    The encoder is a 3 x 3 convolution to ``widths[0]`` channels, stacks of residual blocks, the
+    first of each level but the first of stride 2 (an image of H pixels becomes one of ceil(H / 2)),
+    a stochastic layer after some stacks, and one at the end. A stochastic layer has as many
+    channels as the feature map it follows; its logits are a 1 x 1 convolution of that map. The
+    decoder is the encoder backwards, with transposed convolutions.
+
+    The paper gives the number of deterministic layers (convolutions of blocks, encoder and decoder
+    together), of stochastic ones, and the channels of the last; that downsampling is at most once a
+    stack; and two blocks a stack. Widths, which stacks a stochastic layer follows, the norm, the
+    top's prior, and the first and last convolutions are inferred or chosen here: the numbers above
+    leave little else.
+
+    Source: Pervez, Cohen & Gavves 2020 (FouST), sections 6.2 and 6.3, appendix E.2; blocks: He et
+    al. 2016.
+
+    Args:
+      shape: of one image, (H, W) or (H, W, C), of any size.
+      likelihood: p(x | z_1).
+      widths: channels at each resolution, the finest first.
+      stacks: stacks at each resolution.
+      blocks: residual blocks of a stack.
+      stochastic: the stacks that a stochastic layer follows, counted from 1, in ascending order;
+        one named twice is followed by two. Another stochastic layer is always at the end.
+      low, high: the two values of a unit, {-1, 1} unless told.
+      prior: of the top layer, "learned" (a logit a unit, from 0) or "uniform".
+      norm: "group" or "none"; BatchNorm would make the losses of a batch depend on each other.
+      remat: compute each block anew in the backward pass: less memory, a third more time.
+      dtype: of the computation within blocks, "float32" or "bfloat16"; parameters, logits,
+        densities and the statistics of the norms are float32 in any case.
+
+    Raises:
+      FsbError: the levels do not match, or a stack is named that is not there.
+
+    >>> from fsb.networks import GaussianLikelihood
+    >>> model = sresnet((64, 64, 3), GaussianLikelihood())
+    >>> model.deterministic_layers, len(model.maps), model.maps[-1]
+    (80, 11, (8, 8, 256))
+    """
+    if len(shape) not in (2, 3):
+        raise FsbError(f"model: images [H, W] or [H, W, C] are needed, not {list(shape)}")
+    if blocks < 1 or min((*widths, *stacks), default=0) < 1:
+        raise FsbError("model: widths, stacks and blocks must be at least 1")
+    if len(widths) != len(stacks):
+        raise FsbError(
+            f"model.stacks={list(stacks)}: one number for each of model.widths={list(widths)}"
+        )
+    if list(stochastic) != sorted(stochastic) or not {*stochastic} <= {*range(1, sum(stacks) + 1)}:
+        raise FsbError(
+            f"model.stochastic={list(stochastic)}: stacks in ascending order, of 1 to {sum(stacks)}"
+        )
+    if prior not in PRIORS:
+        raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(PRIORS)}")
+    if norm not in NORMS:
+        raise FsbError(f"model.norm={norm!r}: choose one of {', '.join(NORMS)}")
+    if dtype not in DTYPES:
+        raise FsbError(f"model.dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
+    image = (*shape[:2], widths[0])
+    segments: list[list[Plan]] = [[]]  # a new one begins above every stochastic layer
+    maps = []
+    for number, plans in enumerate(_stacks(image, widths, stacks, blocks), start=1):
+        segments[-1] += plans
+        image = plans[-1].above
+        for _ in range(stochastic.count(number)):
+            segments.append([])
+            maps.append(image)
+    maps.append(image)
+    return ResNetVAE(
+        shape,
+        likelihood,
+        Bernoulli(low, high),
+        widths[0],
+        tuple(map(tuple, segments)),
+        tuple(maps),
+        PRIORS[prior](maps[-1]),
+        norm,
+        remat,
+        DTYPES[dtype],
+    )
+
+
+def _stacks(
+    image: tuple[int, ...], widths: tuple[int, ...], stacks: tuple[int, ...], blocks: int
+) -> Iterator[list[Plan]]:
+    """The blocks of every stack; ``image`` [H, W, C] is what the first convolution gives."""
+    for level, (channels, count) in enumerate(zip(widths, stacks, strict=True)):
+        for stack in range(count):
+            plans = []
+            for block in range(blocks):
+                stride = 2 if level and not stack and not block else 1
+                height, width, _ = image
+                above = (-(-height // stride), -(-width // stride), channels)
+                plans.append(Plan(stride, image, above))
+                image = above
+            yield plans

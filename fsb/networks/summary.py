@@ -1,0 +1,45 @@
+"""What a model is, in one line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+
+from fsb.sites import Site, mean, record
+from fsb.types import FsbError
+
+
+def summary(model: Any, shape: tuple[int, ...]) -> str:
+    """Parameters, layers and latent bits of a model, for a print-out; nothing is computed.
+
+    Args:
+      model: a Flax module, ``apply(variables, x, sample)``. What it calls ``deterministic_layers``
+        is told where it has it.
+      shape: of one example.
+
+    >>> from fsb.networks import BernoulliLikelihood, vae
+    >>> summary(vae((8, 8), BernoulliLikelihood(), layers=2, width=20), (8, 8))
+    '6,864 parameters, 8 deterministic and 2 stochastic layers, 40 stochastic bits an image'
+    """
+    x = jax.ShapeDtypeStruct((1, *shape), "float32")
+    init = lambda key, x: record(lambda sample: model.init(key, x, sample), mean())
+    variables, sites = jax.eval_shape(init, jax.random.key(0), x)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    deterministic = getattr(model, "deterministic_layers", None)
+    layers = f"{len(sites)} stochastic layers"
+    if deterministic is not None:
+        layers = f"{deterministic} deterministic and {layers}"
+    bits = f"{sum(map(stochastic_bits, sites)):,.0f} stochastic bits an image"
+    return f"{parameters:,} parameters, {layers}, {bits}"
+
+
+def stochastic_bits(site: Site) -> float:
+    """Bits that an example's discrete units at a site can hold, from its shapes; else 0."""
+    try:
+        values = jax.eval_shape(site.dist.support, site.eta).shape[0]
+    except FsbError:  # infinitely many
+        return 0.0
+    entropies = jax.eval_shape(site.dist.entropy, site.eta)
+    return entropies.size / entropies.shape[0] * math.log2(values)
