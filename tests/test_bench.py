@@ -20,6 +20,7 @@ from fsb.sites import site_key
 TINY = OmegaConf.create({"steps": 2, "batch_size": 4, "layers": 2, "width": 8})
 
 
+@pytest.mark.slow
 def test_the_products_are_those_of_the_network():
     variables = vae(bench.SHAPE, BernoulliLikelihood(), layers=3, width=8).init(
         jax.random.key(0), jnp.zeros((1, 28, 28)), lambda name, dist, eta: dist.mean(eta)

@@ -192,6 +192,7 @@ def test_every_source_and_logger_composes(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("group", ["experiment", "sweep"])
+@pytest.mark.slow
 def test_every_experiment_and_sweep_composes(group, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in options(group):

@@ -15,6 +15,7 @@ from fsb.types import FsbError
 from runs import TINY, finished, main, rows, state, train
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_chunks(tmp_path):
     whole = train(tmp_path / "whole", steps_per_call=100, keep_last=9)
     for changes in ({"steps_per_call": 1}, {"steps_per_call": 7}, {"checkpoint_every": 3}):

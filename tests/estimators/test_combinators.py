@@ -88,7 +88,9 @@ def variances(estimator, eta, num_samples=2**17):
     return draws[:, 0].mean(0, dtype=float), draws[:, 0].var(0, dtype=float)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.7, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "rho", [0.7, *(pytest.param(rho, marks=pytest.mark.slow) for rho in (0.0, 1.0))]
+)
 def test_the_noise_operator_has_the_variance_of_proposition_9(rho):
     """Var J / M + (1 - 1/M) Var(T_rho J), by enumeration of x and its neighbours."""
     samples, p = 5, 1 / (1 + np.exp(-np.float64(ETA[0])))
@@ -168,6 +170,7 @@ def test_unbiased_estimators_side_by_side():
     assert_agree(means["offset"][2], errors["offset"][2], exact["offset"][2])
 
 
+@pytest.mark.slow
 def test_one_estimator_everywhere_is_that_estimator(key):
     for make in (fsb.darn, fsb.disarm):
         shared = make()

@@ -79,6 +79,7 @@ def test_without_a_control_variate_it_is_reinforce():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), first, second)
 
 
+@pytest.mark.slow
 def test_unbiased_whatever_is_learned():
     """The network is zero at first, so that only here it is put to the test."""
     relax = fsb.relax(hidden=4)

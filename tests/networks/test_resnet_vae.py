@@ -282,6 +282,7 @@ def test_every_term_at_every_state(tiny):
     close(weight @ -np.float64(elbo()(found)), by_hand.elbo())
 
 
+@pytest.mark.slow
 def test_sampled_elbos_average_to_the_enumerated_one(tiny, key):
     variables, x, by_hand = tiny
     many = jnp.broadcast_to(x[None], (8000, *SHAPE))
@@ -307,6 +308,7 @@ def smallest(**changes):
     return sresnet((4, 4), BernoulliLikelihood(), **levels, **changes)
 
 
+@pytest.mark.slow
 def test_a_block_computed_anew_keeps_less_and_gives_the_same(key):
     x, g = jax.random.normal(key, (2, 4, 64, 64, 2))
     rng = np.random.default_rng(0)
