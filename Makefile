@@ -19,7 +19,7 @@ train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digi
 	@$(RUN) -m fsb.train $(ARGS)
 
 test: check ## all tests (under 15 minutes)
-	$(TESTS) -m slow
+	$(TESTS) -m slow --no-loadscope-reorder tests/test_kills.py tests  # the longest first
 
 check: lint ## lint, types and the fast tests (under 4 minutes)
 	$(TESTS) -m "not slow"

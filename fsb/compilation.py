@@ -17,4 +17,4 @@ def compilation_cache(folder: str | None) -> None:
     except OSError:
         return  # only speed is lost
     jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -163,9 +163,9 @@ def moments(
 
     def draws(params, fitted, key):
         def one(key):
-            # The barrier: the gradient is made as a user has it, and the cost is that of making it.
-            grads = jax.lax.optimization_barrier(estimate(params, *fitted, key).params)
-            return ravel_pytree(grads)[0].astype(jnp.float32)
+            # The barrier: all is made as a train step has it, and the cost is that of making it.
+            out = jax.lax.optimization_barrier(estimate(params, *fitted, key))
+            return ravel_pytree(out.params)[0].astype(jnp.float32)
 
         def chunk(total, key):
             g = jax.vmap(one)(jax.random.split(key, chunk_size))

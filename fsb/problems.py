@@ -98,15 +98,25 @@ def mlp(
 
 
 def sbn(
-    layers: int = 2, width: int = 4, batch_size: int = 4, hidden: int = 0, seed: int = 0
+    layers: int = 2,
+    width: int = 4,
+    batch_size: int = 4,
+    hidden: int = 0,
+    side: int = 4,
+    seed: int = 0,
 ) -> Problem:
-    """The -ELBO of a small sigmoid belief net with random weights, on random 4x4 images."""
-    model = vae((4, 4), BernoulliLikelihood(), layers=layers, width=width, hidden=hidden)
-    x = jnp.float32(np.random.default_rng(seed).integers(0, 2, (batch_size, 4, 4)))
+    """The -ELBO of a sigmoid belief net with random weights, on random square images.
+
+    Args:
+      layers, width, hidden: as for ``fsb.networks.vae``.
+      side: of an image, in pixels.
+    """
+    model = vae((side, side), BernoulliLikelihood(), layers=layers, width=width, hidden=hidden)
+    x = jnp.float32(np.random.default_rng(seed).integers(0, 2, (batch_size, side, side)))
     objective = elbo()
     first = lambda key: model.init(key, x, lambda name, dist, eta: dist.mean(eta))
     variables = jax.jit(first)(jax.random.key(seed))
-    constants = {"mean": jnp.full((4, 4), 0.5)}
+    constants = {"mean": jnp.full((side, side), 0.5)}
 
     def loss(params, sample):
         evidence: Any = model.apply({"params": params, "constants": constants}, x, sample)

@@ -215,7 +215,7 @@ ROWS = (
     unbiased(
         "double_cv-fixed", partial(fsb.double_cv, 8, -0.7, False), "several", 2**16, variant=True
     ),
-    unbiased("rodeo", partial(fsb.rodeo, 4, 4, 0.5, 0.25), "several"),
+    unbiased("rodeo", partial(fsb.rodeo, 4, 4, 0.5, 0.25), "several", 2**16),
     unbiased("reinforce", fsb.reinforce, serves=EVERY_FAMILY),
     unbiased("reinforce-nvil", fsb.nvil, serves=EVERY_FAMILY, variant=True),
     unbiased("rloo", fsb.rloo, "several", serves=EVERY_FAMILY),

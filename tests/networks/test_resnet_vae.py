@@ -351,8 +351,8 @@ def test_rematerialised_blocks_give_the_same_value_and_gradients(key):
         assert abs(grad).max() > 1e-4, name
     same = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(same, found[1], found_again[1])
-    barriers = [str(jax.make_jaxpr(f)(variables)).count("remat") for f in (plain, again)]
-    assert barriers[0] == 0 < barriers[1]
+    products = [str(jax.make_jaxpr(f)(variables)).count("dot_general") for f in (plain, again)]
+    assert products[0] < products[1]
 
 
 @pytest.mark.slow
