@@ -111,12 +111,18 @@ def test_hard_draws_are_those_of_the_plain_run(name):
 @EVERY
 def test_a_pure_function_of_params_and_key(row):
     jitted, other = compiled(row), jax.random.key(1)
-    eager = estimate(row.make(), loss_for(row))(PARAMS, KEY)
-    assert_close(jitted(PARAMS, KEY), eager)
-    assert not differ(jitted(PARAMS, KEY), jitted(PARAMS, KEY))
+    found = jitted(PARAMS, KEY)
+    assert not differ(found, jitted(PARAMS, KEY))
     noisy = row.forward not in ("thresholded", "exact")
-    assert differ(jitted(PARAMS, KEY), jitted(PARAMS, other)) == noisy
-    assert jax.tree.map(jnp.shape, eager[1]) == jax.tree.map(jnp.shape, PARAMS)
+    assert differ(found, jitted(PARAMS, other)) == noisy
+    assert jax.tree.map(jnp.shape, found[1]) == jax.tree.map(jnp.shape, PARAMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", **named(ROWS))
+def test_compiled_or_not(row):
+    eager = estimate(row.make(), loss_for(row))(PARAMS, KEY)
+    assert_close(compiled(row)(PARAMS, KEY), eager)
 
 
 @EVERY
