@@ -237,6 +237,7 @@ def test_moments_are_those_of_the_draws(key):
     np.testing.assert_allclose(found.spread, 15 * draws.var(0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluations_are_counted(key):
     def two(eta, sample):
         z = sample("z", fsb.Bernoulli(), eta)

@@ -97,6 +97,7 @@ def test_eight_devices_judge_as_one(parts, trained):
         assert call(many, there, images, key) == pytest.approx(one, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bound_by_hand(parts, trained):
     images, key = parts.data.test[:37], jax.random.key(4)
     params = trained["params"]

@@ -104,6 +104,7 @@ def untrained(monkeypatch, tmp_path):
     return folders
 
 
+@pytest.mark.slow
 def test_runs_of_one_second_do_not_meet(untrained, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     text = "# @package _global_\nhydra: {run: {dir: now}}\n"  # a default folder, without the time

@@ -240,19 +240,19 @@ ROWS = (
 BERNOULLI_ROWS = tuple(row for row in ROWS if "Bernoulli" in row.serves)
 
 
-QUICK = {"arm", "exact", "pathwise", "reinforce"}  # of those that work on whole runs
+QUICK = {"st", "darn", "foust", "gumbel_softmax-0.5", "arm", "pathwise", "reinforce"}
 
 
-def named(rows, slow_repeats=False, slow_whole_runs=False):
+def named(rows, slow_repeats=False, slow_but_few=False):
     """Arguments of ``pytest.mark.parametrize`` for one test a row.
 
     With ``slow_repeats`` all rows of a factory but its first are left to the slow tests; with
-    ``slow_whole_runs`` also the estimators that work on whole runs, but for a few.
+    ``slow_but_few`` all but a few of every kind.
     """
     factories = [row.name.split("-")[0] for row in rows]
 
     def is_slow(i, row):
-        if slow_whole_runs and row.draws is None and row.name not in QUICK:
+        if slow_but_few and row.name not in QUICK:
             return True
         return slow_repeats and factories[i] in factories[:i]
 

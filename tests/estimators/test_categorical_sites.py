@@ -37,7 +37,7 @@ def loss(params, sample):
     return (params["c"] * jnp.stack(features)).sum(-1) + o.COUPLING * x.sum(-1) * top.sum(-1)
 
 
-@pytest.mark.parametrize("row", **named(UNBIASED, slow_repeats=True, slow_whole_runs=True))
+@pytest.mark.parametrize("row", **named(UNBIASED, slow_repeats=True, slow_but_few=True))
 def test_unbiased_on_two_layers(row):
     exact = fsb.exact_gradient(loss, PARAMS)
     number = min(row.draws_needed // 4, 2**15)
@@ -61,7 +61,7 @@ def test_unbiased_on_two_layers(row):
     **named(
         [row for row in ROWS if "Categorical" in row.serves],
         slow_repeats=True,
-        slow_whole_runs=True,
+        slow_but_few=True,
     ),
 )
 def test_certain_units(row):

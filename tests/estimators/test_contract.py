@@ -30,10 +30,10 @@ SAMPLED = pytest.mark.parametrize(
     **named(
         [row for row in ROWS if row.forward not in ("exact", "several")],
         slow_repeats=True,
-        slow_whole_runs=True,
+        slow_but_few=True,
     ),
 )
-EVERY = pytest.mark.parametrize("row", **named(ROWS, slow_repeats=True, slow_whole_runs=True))
+EVERY = pytest.mark.parametrize("row", **named(ROWS, slow_repeats=True, slow_but_few=True))
 LOCAL = pytest.mark.parametrize(
     "row", **named([r for r in ROWS if r.make().rule or r.forward == "exact"], slow_repeats=True)
 )
@@ -41,7 +41,7 @@ PICKY = pytest.mark.parametrize(
     "row", **named([row for row in ROWS if len(row.serves) < 3], slow_repeats=True)
 )
 EVERY_BERNOULLI = pytest.mark.parametrize(
-    "row", **named(BERNOULLI_ROWS, slow_repeats=True, slow_whole_runs=True)
+    "row", **named(BERNOULLI_ROWS, slow_repeats=True, slow_but_few=True)
 )
 
 

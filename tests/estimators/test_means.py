@@ -92,7 +92,7 @@ def check_row(row, chains, num_samples, caught):
 
 
 @pytest.mark.parametrize(
-    "row", **named([row for row in BERNOULLI_ROWS if not row.variant], slow_whole_runs=True)
+    "row", **named([row for row in BERNOULLI_ROWS if not row.variant], slow_but_few=True)
 )
 def test_mean_of_three_layers(row):
     check_row(row, [chain_of(row, DEEP)], row.draws_needed // 4, caught=0.05)

@@ -97,6 +97,7 @@ def test_unbiased_whatever_is_learned():
     assert abs(relative.mean() - 1) < 4 * standard_error
 
 
+@pytest.mark.slow
 def test_the_objective_is_the_second_moment_and_its_gradient_is_right():
     """Against finite differences of the mean of g^2, with the same noise."""
     with jax.enable_x64(True):

@@ -356,6 +356,7 @@ def test_the_baseline_sees_all_parameters():
 
 
 @pytest.mark.parametrize("runs", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
 def test_vimco_is_unbiased_for_the_bound(runs):
     values, losses, grads = listed(fsb.vimco(runs), two_layers, runs)
     weight = probability(two_layers, values)

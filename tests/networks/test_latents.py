@@ -54,6 +54,7 @@ def categorical_terms(params, mean, x, one_hots):
     )
 
 
+@pytest.mark.slow
 def test_categorical_layers_against_their_enumeration(key):
     variables, x = shaken(start(CATEGORICAL)), example(CATEGORICAL.likelihood)
     states = np.array(list(itertools.product(range(3), repeat=2)))
