@@ -2,9 +2,9 @@
 
 from importlib.metadata import version as _version
 
-from fsb import estimators, fourier
+from fsb import distributions, estimators, fourier
 from fsb.diagnostics import exact_gradient, sample_gradients
-from fsb.distributions import Bernoulli, Categorical, Normal
+from fsb.distributions import *  # noqa: F403 -- and that of the families there
 from fsb.estimators import *  # noqa: F403 -- the list of estimators is kept there
 from fsb.gradients import Gradients, init, stateful_value_and_grad, value_and_grad
 from fsb.types import Aux, Distribution, Estimator, Evidence, FsbError, Rule
@@ -13,14 +13,11 @@ __version__ = _version("fsb")
 
 __all__ = [
     "Aux",
-    "Bernoulli",
-    "Categorical",
     "Distribution",
     "Estimator",
     "Evidence",
     "FsbError",
     "Gradients",
-    "Normal",
     "Rule",
     "exact_gradient",
     "fourier",
@@ -29,4 +26,4 @@ __all__ = [
     "stateful_value_and_grad",
     "value_and_grad",
 ]
-__all__ += estimators.__all__
+__all__ += distributions.__all__ + estimators.__all__

@@ -7,6 +7,9 @@ from fsb.estimators.darn import darn
 from fsb.estimators.disarm import arm, disarm
 from fsb.estimators.double_cv import double_cv
 from fsb.estimators.exact import exact
+from fsb.estimators.fini import fini
+from fsb.estimators.fourier_exact import fourier_exact
+from fsb.estimators.fourier_series import fourier_series
 from fsb.estimators.foust import foust
 from fsb.estimators.gst import gst
 from fsb.estimators.gumbel_rao import gumbel_rao
@@ -27,6 +30,7 @@ from fsb.estimators.rodeo import rodeo
 from fsb.estimators.st import deterministic_st, st
 from fsb.estimators.switch import switch
 from fsb.estimators.vimco import vimco
+from fsb.estimators.weak_reparameterization import weak_reparameterization
 from fsb.estimators.zgr import zgr
 
 __all__ = [
@@ -39,6 +43,9 @@ __all__ = [
     "disarm",
     "double_cv",
     "exact",
+    "fini",
+    "fourier_exact",
+    "fourier_series",
     "foust",
     "gst",
     "gumbel_rao",
@@ -64,5 +71,6 @@ __all__ = [
     "switch",
     "ugc",
     "vimco",
+    "weak_reparameterization",
     "zgr",
 ]

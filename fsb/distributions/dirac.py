@@ -1,0 +1,49 @@
+"""Units without noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from fsb.types import Array, FsbError
+
+
+@dataclass(frozen=True)
+class Dirac:
+    """Deterministic units, z = eta [B, D...]: backpropagation is their stochastic one.
+
+    Entropy 0. There is no density, hence no score: ``log_prob`` raises ``FsbError``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> Dirac().sample(jax.random.key(0), jnp.array([[0.3]])).tolist() == [[jnp.float32(0.3)]]
+    True
+    """
+
+    reparameterized: ClassVar[bool] = True
+
+    def sample(self, key: Array, eta: Array) -> Array:
+        return eta
+
+    def noise(self, key: Array, eta: Array) -> Array:
+        """None that matters: zeros."""
+        return jnp.zeros_like(eta)
+
+    def from_noise(self, noise: Array, eta: Array) -> Array:
+        return eta
+
+    def mean(self, eta: Array) -> Array:
+        return eta
+
+    def log_prob(self, eta: Array, z: Array) -> Array:
+        raise FsbError("Dirac has no density, and so no score; use pathwise or fourier_exact")
+
+    def entropy(self, eta: Array) -> Array:
+        return jnp.zeros_like(eta)
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: Array) -> Array:
+        raise FsbError("Dirac: its value moves with eta; summing over values has no derivative")

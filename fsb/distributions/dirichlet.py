@@ -1,0 +1,109 @@
+"""Units that are points of the simplex, and their two-valued case, beta units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import digamma, gammaln
+
+from fsb.distributions.gamma import log_gamma
+from fsb.types import Array, FsbError
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """Independent Dirichlet units: eta [B, D..., K] concentrations, z [B, D..., K] in the simplex.
+
+    K gammas over their sum, in logarithms: concentrations of 0.01 are served. Entries that
+    underflow are put at the least positive number. Differentiable as ``Gamma`` is.
+
+    >>> import jax.numpy as jnp
+    >>> Dirichlet().mean(jnp.array([[[1.0, 3.0]]])).tolist()
+    [[[0.25, 0.75]]]
+    """
+
+    reparameterized: ClassVar[bool] = True
+
+    def sample(self, key: Array, eta: Array) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: Array) -> Array:
+        """A key for each gamma, [B, D..., K]."""
+        return jax.random.split(key, eta.shape)
+
+    def from_noise(self, keys: Array, eta: Array) -> Array:
+        z = jax.nn.softmax(log_gamma(keys, eta)).astype(eta.dtype)
+        return jnp.maximum(z, jnp.finfo(z.dtype).tiny)
+
+    def mean(self, eta: Array) -> Array:
+        return eta / eta.sum(-1, keepdims=True)
+
+    def log_prob(self, eta: Array, z: Array) -> Array:
+        return ((eta - 1) * jnp.log(z)).sum(-1) - log_beta(eta)
+
+    def entropy(self, eta: Array) -> Array:
+        total = eta.sum(-1)
+        return (
+            log_beta(eta)
+            + (total - eta.shape[-1]) * digamma(total)
+            - ((eta - 1) * digamma(eta)).sum(-1)
+        )
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: Array) -> Array:
+        raise FsbError("Dirichlet has infinitely many values and cannot be enumerated")
+
+
+@dataclass(frozen=True)
+class Beta:
+    """Independent beta units with eta = (alpha, beta), both [B, D...] and positive.
+
+    z is strictly between 0 and 1: what rounds to an end is put beside it. At z near 1 float32
+    keeps 1 - z to 6e-8 only, which the score of small betas feels.
+
+    >>> import jax.numpy as jnp
+    >>> Beta().mean((jnp.ones((1, 1)), jnp.full((1, 1), 3.0))).tolist()
+    [[0.25]]
+    """
+
+    reparameterized: ClassVar[bool] = True
+
+    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        """Two keys for each unit, [B, D..., 2]."""
+        return Dirichlet().noise(key, jnp.stack(eta, -1))
+
+    def from_noise(self, keys: Array, eta: tuple[Array, Array]) -> Array:
+        log = log_gamma(keys, jnp.stack(eta, -1))
+        z = jax.nn.sigmoid(log[..., 0] - log[..., 1]).astype(eta[0].dtype)
+        numbers = jnp.finfo(z.dtype)
+        return jnp.clip(z, numbers.tiny, 1 - numbers.epsneg)
+
+    def mean(self, eta: tuple[Array, Array]) -> Array:
+        return eta[0] / (eta[0] + eta[1])
+
+    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+        alpha, beta = eta
+        kernel = (alpha - 1) * jnp.log(z) + (beta - 1) * jnp.log1p(-z)
+        return kernel - log_beta(jnp.stack(eta, -1))
+
+    def entropy(self, eta: tuple[Array, Array]) -> Array:
+        return Dirichlet().entropy(jnp.stack(eta, -1))
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: tuple[Array, Array]) -> Array:
+        raise FsbError("Beta has infinitely many values and cannot be enumerated")
+
+
+def log_beta(eta: Array) -> Array:
+    """sum_k log Gamma(eta_k) - log Gamma(sum_k eta_k) over the last axis."""
+    return gammaln(eta).sum(-1) - gammaln(eta.sum(-1))

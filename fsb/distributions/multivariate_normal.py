@@ -1,0 +1,70 @@
+"""Gaussian units that are vectors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from fsb.distributions.bernoulli import noise_dtype
+from fsb.types import Array, FsbError
+
+
+@dataclass(frozen=True)
+class MultivariateNormal:
+    """Independent Gaussian vectors with eta = (loc [B, D..., K], factor [B, D..., K, K]).
+
+    z [B, D..., K] = loc + factor e: the covariance is factor factor^T. Of the factor only the lower
+    triangle is read; its diagonal must be positive.
+
+    >>> import jax.numpy as jnp
+    >>> eta = (jnp.zeros((1, 1, 2)), jnp.eye(2)[None, None])
+    >>> [round(v, 4) for v in MultivariateNormal().entropy(eta)[0].tolist()]
+    [2.8379]
+    """
+
+    reparameterized: ClassVar[bool] = True
+
+    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+        """Standard normal noise, [B, D..., K]."""
+        return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
+
+    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
+        loc, factor = eta
+        return loc + (jnp.tril(factor) @ noise.astype(loc.dtype)[..., None])[..., 0]
+
+    def standardize(self, eta: tuple[Array, Array], z: Array) -> Array:
+        """The noise that gives z."""
+        loc, factor = eta
+        solve = jax.scipy.linalg.solve_triangular
+        wide = noise_dtype(loc)
+        return solve(factor.astype(wide), (z - loc).astype(wide)[..., None], lower=True)[..., 0]
+
+    def mean(self, eta: tuple[Array, Array]) -> Array:
+        return eta[0]
+
+    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+        noise = self.standardize(eta, z).astype(eta[0].dtype)
+        square = (noise * noise + math.log(2 * math.pi)).sum(-1)
+        return -0.5 * square - log_diagonal(eta[1])
+
+    def entropy(self, eta: tuple[Array, Array]) -> Array:
+        k = eta[0].shape[-1]
+        return 0.5 * k * (1 + math.log(2 * math.pi)) + log_diagonal(eta[1])
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: tuple[Array, Array]) -> Array:
+        raise FsbError("MultivariateNormal has infinitely many values and cannot be enumerated")
+
+
+def log_diagonal(factor: Array) -> Array:
+    """Half the log-determinant of the covariance."""
+    return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)

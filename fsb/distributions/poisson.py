@@ -1,0 +1,64 @@
+"""Counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from fsb.distributions.bernoulli import noise_dtype
+from fsb.types import Array, FsbError
+
+LARGE = 12.0  # rate above which the entropy is asymptotic; the other way sums over 64 counts
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Independent counts 0, 1, 2, ... with eta [B, D...] the log of their rate.
+
+    >>> import jax.numpy as jnp
+    >>> Poisson().mean(jnp.zeros((1, 1))).tolist()
+    [[1.0]]
+    """
+
+    reparameterized: ClassVar[bool] = False
+
+    def sample(self, key: Array, eta: Array) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def noise(self, key: Array, eta: Array) -> Array:
+        """A key for each unit, [B, D...]."""
+        return jax.random.split(key, eta.shape)
+
+    def from_noise(self, keys: Array, eta: Array) -> Array:
+        draw = jax.random.poisson
+        for _ in eta.shape:
+            draw = jax.vmap(draw)
+        rate = jnp.exp(jax.lax.stop_gradient(eta).astype(noise_dtype(eta)))
+        return draw(keys, rate).astype(eta.dtype)
+
+    def mean(self, eta: Array) -> Array:
+        return jnp.exp(eta)
+
+    def log_prob(self, eta: Array, z: Array) -> Array:
+        return z * eta - jnp.exp(eta) - gammaln(z + 1)
+
+    def entropy(self, eta: Array) -> Array:
+        """To 1e-5: by summation for rates up to 12, asymptotic beyond."""
+        few = jnp.minimum(eta, math.log(LARGE))[..., None]
+        counts = jnp.arange(64, dtype=eta.dtype).reshape((1,) * eta.ndim + (64,))
+        log = self.log_prob(few, counts)
+        per_rate = jnp.exp(-jnp.maximum(eta, math.log(LARGE)))
+        tail = per_rate * (1 / 12 + per_rate * (1 / 24 + per_rate * 19 / 360))
+        many = 0.5 * (math.log(2 * math.pi * math.e) - jnp.log(per_rate)) - tail
+        return jnp.where(eta < math.log(LARGE), -(jnp.exp(log) * log).sum(-1), many)
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: Array) -> Array:
+        raise FsbError("Poisson has infinitely many values and cannot be enumerated")
