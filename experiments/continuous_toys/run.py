@@ -171,12 +171,16 @@ def main():
             for name, estimator in estimators.items():
                 begun = time.monotonic()
                 found = train(loss, expected, estimator, d, args.steps, SEEDS)
-                for seed, (losses, variances) in enumerate(zip(*map(np.asarray, found))):
-                    for i, pair in enumerate(zip(losses, variances)):
+                for seed, (losses, variances) in enumerate(
+                    zip(*map(np.asarray, found), strict=True)
+                ):
+                    for i, pair in enumerate(zip(losses, variances, strict=True)):
                         values = (toy, d, name, seed, i * args.steps // RECORDS, *map(float, pair))
-                        rows.append(dict(zip(COLUMNS, values)))
+                        rows.append(dict(zip(COLUMNS, values, strict=True)))
                 took = time.monotonic() - begun
-                print(f"toy {toy} d {d} {name}: {losses[-1]:.4f}, {took:.0f} s", flush=True)
+                print(
+                    f"toy {toy} d {d} {name}: {losses[:, -1].mean():.4f}, {took:.0f} s", flush=True
+                )
         draw(folder / f"toy_{toy}", rows, toy, args.dims, estimators)
     with open(folder / "curves.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
