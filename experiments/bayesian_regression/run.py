@@ -192,7 +192,7 @@ def check_rule():
 def draw(path, rows, start):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(12, 6.4), dpi=80, layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     labels = {
         "elbo": "ELBO / N [nats]",
@@ -231,7 +231,7 @@ def draw(path, rows, start):
 def draw_truncation(path, tables):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(8, 3.4), dpi=80, layout="constrained")
     axes = figure.subplots(1, 2)
     for (start, rows), style in zip(tables.items(), ("o-", "s--"), strict=True):
         terms = [r for r in rows if r["estimator"].startswith("series")]

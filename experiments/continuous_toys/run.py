@@ -106,7 +106,7 @@ def draw(path, rows, toy, dims, estimators):
 
     from fsb.plots import _lines
 
-    figure = Figure(figsize=(11, 6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(11, 6), dpi=80, layout="constrained")
     axes = figure.subplots(2, len(dims), squeeze=False)
     for column, d in enumerate(dims):
         for row, (field, label) in enumerate(
@@ -126,6 +126,21 @@ def draw(path, rows, toy, dims, estimators):
                 axes[row, column].get_legend().remove()
     for suffix in ("png", "pdf"):
         figure.savefig(path.with_suffix(f".{suffix}"))
+
+
+def write_curves(path, rows):
+    """Mean and standard deviation over the seeds."""
+    groups = {}
+    for r in rows:
+        point = groups.setdefault((r["toy"], r["d"], r["estimator"], r["step"]), [])
+        point.append((r["loss"], r["log_variance"]))
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["toy", "d", "estimator", "step", "loss", "log_variance", "+-", "+-"])
+        for where, point in groups.items():
+            table = np.array(point)
+            numbers = [*table.mean(0), *table.std(0, ddof=1)]
+            writer.writerow([*where, *(f"{x:.5g}" for x in numbers)])
 
 
 def summary(rows, dims, steps):
@@ -182,11 +197,7 @@ def main():
                     f"toy {toy} d {d} {name}: {losses[:, -1].mean():.4f}, {took:.0f} s", flush=True
                 )
         draw(folder / f"toy_{toy}", rows, toy, args.dims, estimators)
-    with open(folder / "curves.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for r in rows:
-            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()})
+    write_curves(folder / "curves.csv", rows)
     record = summary(rows, args.dims, args.steps)
     record |= provenance() | {"seconds": round(time.monotonic() - start)}
     (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
