@@ -44,7 +44,8 @@ GRID = {  # family, values of eta's parts, estimators
     ),
 }
 COLUMNS = (
-    "family", "eta", "estimator", "difference", "z", "variance", "to_pathwise", "milliseconds", "nan"
+    "family", "eta", "estimator", "difference", "z", "variance", "to_pathwise", "milliseconds",
+    "nan",
 )  # fmt: skip
 
 
