@@ -186,16 +186,13 @@ def main():
             for name, estimator in estimators.items():
                 begun = time.monotonic()
                 found = train(loss, expected, estimator, d, args.steps, SEEDS)
-                for seed, (losses, variances) in enumerate(
-                    zip(*map(np.asarray, found), strict=True)
-                ):
-                    for i, pair in enumerate(zip(losses, variances, strict=True)):
-                        values = (toy, d, name, seed, i * args.steps // RECORDS, *map(float, pair))
-                        rows.append(dict(zip(COLUMNS, values, strict=True)))
-                took = time.monotonic() - begun
-                print(
-                    f"toy {toy} d {d} {name}: {losses[:, -1].mean():.4f}, {took:.0f} s", flush=True
-                )
+                losses, _ = found = [np.asarray(x, float) for x in found]
+                for seed, i in np.ndindex(losses.shape):
+                    step = i * args.steps // RECORDS
+                    values = (toy, d, name, seed, step, *(float(x[seed, i]) for x in found))
+                    rows.append(dict(zip(COLUMNS, values, strict=True)))
+                took, last = time.monotonic() - begun, losses[:, -1].mean()
+                print(f"toy {toy} d {d} {name}: {last:.4f}, {took:.0f} s", flush=True)
         draw(folder / f"toy_{toy}", rows, toy, args.dims, estimators)
     write_curves(folder / "curves.csv", rows)
     record = summary(rows, args.dims, args.steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, polygamma
+from jax.scipy.special import digamma, gammaln, polygamma
 
 from fsb.distributions import Gamma
 from fsb.estimators.attach import weigh
@@ -25,7 +25,7 @@ def weak_reparameterization() -> Estimator:
     .. math:: \bar\eta = f'(z) \frac{\partial z(\varepsilon, \eta)}{\partial \eta}
         + f(z) \frac{\partial \log q(\varepsilon; \eta)}{\partial \eta}.
 
-    Unbiased for differentiable losses. One evaluation of the loss, differentiated; its variance
+    Unbiased for differentiable losses, for shapes not so small that draws underflow. One evaluation of the loss, differentiated; its variance
     lies between that of the score function and that of ``pathwise``. Serves Gamma sites and the
     families that are gammas.
 
@@ -53,10 +53,10 @@ def estimate(site, f, key):
         return noise * jnp.sqrt(polygamma(1, shape)) + digamma(shape) + jnp.log(scale)
 
     def log_q(shape, scale):
-        """log p(z) + log dz / d noise, with z a function of the noise."""
-        z = jnp.exp(log_z(shape, scale))
-        slope = log_z(shape, scale) + 0.5 * jnp.log(polygamma(1, shape))
-        return Gamma().log_prob((shape, scale), z) + slope
+        """log p(z) + log dz / d noise, by log z: z itself may be too small for any precision."""
+        standard = log_z(shape, scale) - jnp.log(scale)
+        density = shape * standard - jnp.exp(standard) - gammaln(shape)
+        return density + 0.5 * jnp.log(polygamma(1, shape))
 
     path = jax.vjp(lambda *eta: jnp.exp(log_z(*eta)), shape, scale)[1](slope)
     score = weigh(losses, jax.vjp(log_q, shape, scale)[1](jnp.ones_like(site.z)))

@@ -526,8 +526,11 @@ def test_extremes_and_numbers_of_few_bits():
         def loss(params, sample):
             return sum(jnp.tanh(sample(str(d), d, params[str(d)])).sum(-1) for d in etas)
 
+        gamma = params[str(fsb.Gamma())]
+        alone = lambda eta, sample: jnp.tanh(sample("z", fsb.Gamma(), eta)).sum(-1)
+        _, weak = jax.jit(fsb.value_and_grad(fsb.weak_reparameterization(), alone))(gamma, KEY)
         _, grads = jax.jit(fsb.value_and_grad(EXACT, loss))(params, KEY)
-        for g in jax.tree.leaves(grads):
+        for g in jax.tree.leaves((grads, weak)):
             assert g.dtype == dtype
             assert np.isfinite(g.astype(jnp.float32)).all()
 
