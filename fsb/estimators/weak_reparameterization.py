@@ -25,9 +25,9 @@ def weak_reparameterization() -> Estimator:
     .. math:: \bar\eta = f'(z) \frac{\partial z(\varepsilon, \eta)}{\partial \eta}
         + f(z) \frac{\partial \log q(\varepsilon; \eta)}{\partial \eta}.
 
-    Unbiased for differentiable losses, for shapes not so small that draws underflow. One evaluation of the loss, differentiated; its variance
-    lies between that of the score function and that of ``pathwise``. Serves Gamma sites and the
-    families that are gammas.
+    Unbiased for differentiable losses, for shapes not so small that draws underflow. One evaluation
+    of the loss, differentiated; its variance lies between that of the score function and that of
+    ``pathwise``. Serves Gamma sites and the families that are gammas.
 
     Several layers: the loss given the site's value, as with ``fourier_exact``.
 

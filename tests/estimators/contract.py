@@ -197,6 +197,7 @@ ROWS = (
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
     Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS, serves=BOTH),
     Row("pathwise", fsb.pathwise, "hard", None, None, serves=("Normal",)),
+    Row("fourier_exact", fsb.fourier_exact, "hard", None, None, serves=("Normal",)),
     unbiased("arm", fsb.arm, draws_needed=2**17),
     unbiased("disarm", fsb.disarm, draws_needed=2**17),
     unbiased("arms", fsb.arms, draws_needed=2**16),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -64,7 +65,7 @@ LAPLACE_MEANS = {
     "square": (lambda z: z**2, lambda m, b: m**2 + 2 * b**2),
     "fourth": (lambda z: z**4, lambda m, b: m**4 + 12 * m**2 * b**2 + 24 * b**4),
     "exp": (lambda z: jnp.exp(0.5 * z), lambda m, b: jnp.exp(0.5 * m) / (1 - b**2 / 4)),
-    "cos": (lambda z: jnp.cos(3 * z), lambda m, b: jnp.cos(3 * m) / (1 + 9 * b**2)),
+    "cos": (lambda z: jnp.cos(6 * z), lambda m, b: jnp.cos(6 * m) / (1 + 36 * b**2)),
 }
 NORMAL_MEANS = {
     "cube": (lambda z: z**3, lambda m, s: m**3 + 3 * m * s**2),
@@ -122,7 +123,7 @@ FAMILIES = {
         fsb.ChiSquared(), [0.8, 2.6], gamma_means(lambda df: (df / 2, 2.0)), ("z", "square"), 2
     ),
     "laplace": Family(
-        fsb.Laplace(), ([0.4, -0.2], [0.6, 0.3]), LAPLACE_MEANS, ("square", "fourth"), 2
+        fsb.Laplace(), ([1.0, -0.8], [0.3, 0.2]), LAPLACE_MEANS, ("square", "fourth"), 2
     ),
     "normal": Family(fsb.Normal(), ([0.4, -0.2], [0.6, 0.3]), NORMAL_MEANS, ("cube", "sin"), 1),
     "beta": Family(
@@ -204,13 +205,13 @@ def closed_forms(family, names):
 
 
 def closed(name, estimator, number, tolerance, names=None):
-    family = FAMILIES[name]
+    family, number = FAMILIES[name], number * CHEAP.get(name, 1)
     names = names or tuple(family.means)
     check(estimates(family, names, estimator, number), closed_forms(family, names), tolerance)
 
 
 def check(draws, expected, tolerance):
-    """Each number within 4.5 standard errors, and each row's scale to the tolerance."""
+    """Each number within 4.5 standard errors, each row's size too: a row's to the tolerance."""
     for got, true in zip(draws, expected, strict=True):
         error = got.std(0) / np.sqrt(len(got))
         assert np.isfinite(got).all()
@@ -221,10 +222,11 @@ def check(draws, expected, tolerance):
         seen = along[:, size > 0]
         spread = seen.std(0) / np.sqrt(len(seen))
         assert (np.abs(seen.mean(0) - 1) < 4.5 * spread + 1e-4).all()
-        assert (4.5 * spread).min(initial=0) < tolerance
+        assert 4.5 * spread.min() < tolerance
 
 
-FAST, MANY = 2**13, 2**18
+FAST, MANY = 2**13, 2**16
+CHEAP = {"laplace": 8, "normal": 8, "multivariate_normal": 8, "dirac": 1}  # draws: times as many
 BY_FIRST = ("laplace", "normal", "multivariate_normal")
 
 
@@ -246,20 +248,21 @@ SERIES = [name for name, family in FAMILIES.items() if family.series]
 @pytest.mark.parametrize("name", ["gamma", "laplace", "poisson"])
 def test_series(name):
     family = FAMILIES[name]
-    closed(name, fsb.fourier_series(family.terms), FAST, 0.07, family.series)
+    number = FAST if name != "poisson" else 4 * FAST
+    closed(name, fsb.fourier_series(family.terms), number, 0.07, family.series)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_exact_rules_to_one_percent(name):
-    closed(name, EXACT, MANY // 4, 0.01)
+    closed(name, EXACT, MANY, 0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SERIES)
 def test_series_to_one_percent(name):
     family = FAMILIES[name]
-    closed(name, fsb.fourier_series(family.terms), MANY // 4, 0.01, family.series)
+    closed(name, fsb.fourier_series(family.terms), MANY, 0.01, family.series)
 
 
 def test_weak_reparameterization():
@@ -270,7 +273,7 @@ def test_weak_reparameterization():
 @pytest.mark.parametrize("name", ["gamma", "laplace", "beta", "dirichlet", "multivariate_normal"])
 @pytest.mark.parametrize("estimator", [fsb.pathwise(), fsb.reinforce()], ids=["path", "score"])
 def test_older_estimators(name, estimator):
-    closed(name, estimator, MANY // 8, 0.04)
+    closed(name, estimator, MANY // 2, 0.04)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def test_fini_is_exact_for_its_polynomials(degree):
 
 
 EXACT_AND_SERIES = pytest.mark.parametrize(
-    "make", [fsb.fourier_exact, fsb.fourier_series], ids=["exact", "series"]
+    "make", [partial(fsb.fourier_exact, False), fsb.fourier_series], ids=["exact", "series"]
 )
 
 
@@ -300,7 +303,7 @@ def test_separable_losses_of_vectors(make):
     one_pass(fsb.Dirichlet(), eta, make, product)
     eta = jnp.ones((1, 2, 2)), jnp.float32([[[[1, 0], [2, 1]], [[3, 0], [1, 2]]]])
     cube = lambda z: ((z @ jnp.float32([1, 2])) ** 3).sum(-1)
-    one_pass(fsb.MultivariateNormal(), eta, make, cube)
+    one_pass(fsb.MultivariateNormal(), eta, fsb.fourier_exact, cube)
 
 
 def one_pass(dist, eta, make, f):
