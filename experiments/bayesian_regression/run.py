@@ -27,6 +27,7 @@ from fsb.specimens import new_folder
 SEEDS, BATCH, SAMPLES, RECORDS, VARIANCE_DRAWS = 5, 64, 50, 20, 16
 STARTS = (0.05, 1.0)  # scale of the posterior at the beginning
 FIELDS = ("elbo", "accuracy", "log_variance", "norm", "to_score", "to_pathwise")
+LOGARITHMIC = ("norm", "to_score", "to_pathwise")
 COLUMNS = ("start", "estimator", "seed", "step", *FIELDS)
 ORDERS = (1, 2, 3, 4, 6, 8)
 
@@ -192,15 +193,15 @@ def check_rule():
 def draw(path, rows, start):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), dpi=80, layout="constrained")
+    figure = Figure(figsize=(13, 7), dpi=80, layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     labels = {
         "elbo": "ELBO / N [nats]",
         "accuracy": "accuracy on the whole set",
         "log_variance": "log variance of the gradient",
         "norm": "norm of the gradient",
-        "to_score": "mean square distance to score function",
-        "to_pathwise": "mean square distance to pathwise",
+        "to_score": "square distance to score function",
+        "to_pathwise": "square distance to pathwise",
     }
     for place, (field, label) in zip(axes, labels.items(), strict=True):
         lines = {}
@@ -209,19 +210,22 @@ def draw(path, rows, start):
             steps = sorted({r["step"] for r in mine})
             table = np.array([[r[field] for r in mine if r["step"] == s] for s in steps])
             keep = np.isfinite(table).all(1)
-            if keep.sum() > 1 and not field.endswith(name.split()[0]):
-                lines[name] = (
-                    np.array(steps)[keep],
-                    table[keep].mean(1),
-                    table[keep].std(1, ddof=1),
-                )
+            if field.endswith(name.split()[0]):
+                keep[:] = False  # an estimator's distance to itself; its style stays its own
+            mean, spread = table[keep].mean(1), table[keep].std(1, ddof=1)
+            if field in LOGARITHMIC:
+                spread = np.minimum(spread, 0.9 * mean)
+            lines[name] = np.array(steps)[keep], mean, spread
         _lines(place, lines)
         place.set(xlabel="step", ylabel=label)
-        if field in ("norm", "to_score", "to_pathwise"):
+        if field in LOGARITHMIC:
             place.set_yscale("log")
         if field == "elbo":
-            place.set_ylim(-1.0, 0)
-        else:
+            place.set_ylim(*((-0.6, -0.17) if start < 0.5 else (-1.8, -0.25)))
+        elif field == "accuracy":
+            place.set_ylim(0.88, 1.0)
+            place.legend(frameon=False, fontsize=8, handlelength=3, ncols=2, loc="lower right")
+        if field != "accuracy":
             place.get_legend().remove()
     figure.suptitle(f"posterior scale {start} at the start; band: one deviation over 5 seeds")
     for suffix in ("png", "pdf"):
@@ -242,8 +246,8 @@ def draw_truncation(path, tables):
             (exact,) = [r[field] for r in rows if r["estimator"] == "exact"]
             if field == "variance":
                 place.axhline(exact, color="0.5", ls=style[1:], lw=1, label=f"exact, {start}")
-    axes[0].set(xlabel="terms N", ylabel="bias / gradient, in b", yscale="log")
-    axes[1].set(xlabel="terms N", ylabel="variance, in b", yscale="log")
+    axes[0].set(xlabel="terms N", ylabel="bias in b / gradient, or its noise", yscale="log")
+    axes[1].set(xlabel="terms N", ylabel="variance of the gradient in b", yscale="log")
     for place in axes:
         place.legend(frameon=False, fontsize=8)
         place.spines[["top", "right"]].set_visible(False)
@@ -294,7 +298,7 @@ def main():
                 tables[start] = truncation(params[0, epoch_100])
             took = time.monotonic() - begun
             print(f"b = {start}, {name}: {fields[:, -1, 0].mean():.4f}, {took:.0f} s", flush=True)
-        draw(folder / f"curves_b{start}", rows, start)
+        draw(folder / f"curves_from_{100 * start:.0f}_percent", rows, start)
     draw_truncation(folder / "truncation", tables)
     with open(folder / "curves.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
