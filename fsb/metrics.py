@@ -35,6 +35,7 @@ def evaluate(
       elbo, elbo_se: mean over the images and its standard error, in nats.
       kl_1, kl_2, ...: of each layer, in nats, bottom first.
       active_1, ...: number of active units of each layer.
+      collapsed_layers: how many layers, from the top down, have none: they tell nothing of x.
     """
     total = None
     for number, (part, weight) in enumerate(_batches(recipe, images, batch)):
@@ -50,7 +51,8 @@ def evaluate(
     for layer, (first, second) in enumerate(sums["units"], start=1):
         variance = second / count - (first / count) ** 2
         out[f"active_{layer}"] = int((variance > ACTIVE).sum())
-    return out
+    alive = [layer for layer in range(1, len(sums["units"]) + 1) if out[f"active_{layer}"]]
+    return out | {"collapsed_layers": len(sums["units"]) - max(alive, default=0)}
 
 
 def bound(

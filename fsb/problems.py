@@ -153,7 +153,7 @@ def run(
     states = {step: store.restore(parts.first_state(), step)[0] for step in steps}
     state = states[steps[-1]]
     x = parts.recipe.preprocess(parts.key("lab"), jnp.asarray(parts.probe))
-    loss = parts.recipe.loss(state.constants, x)
+    loss = parts.recipe.loss(state.constants, x, state.step)
     return Problem(loss, {step: state.params for step, state in states.items()})
 
 

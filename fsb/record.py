@@ -26,6 +26,7 @@ class Record:
 
     rows: of metrics.csv up to the current step.
     score: the newest validation ELBO, by which checkpoints are ranked; None before the first.
+    waited: seconds since the last row in which training waited for data.
     """
 
     def __init__(self, parts: Parts, config: DictConfig, folder: Path, log: Logger, step: int):
@@ -39,10 +40,12 @@ class Record:
         self._start = time.monotonic() - (self.rows[-1]["wall_seconds"] if self.rows else 0.0)
         self._batch = config.get("eval_batch_size", 512)
         self._probe = parts.recipe.layout.split(parts.probe)
+        self.waited, self._last = 0.0, time.monotonic()
 
     def evaluate(self, state: TrainState, bar: Progress) -> TrainState:
         """Adds a row to metrics.csv; returns the state with an empty loss window."""
-        row = self._row(state)
+        data_wait = self.waited / (time.monotonic() - self._last)
+        row = self._row(state) | {"data_wait": data_wait if self.rows else None}
         self.score = row["valid_elbo"]
         bar.update(row["step"], **{"test ELBO": row["test_elbo"]})
         row["steps_per_second"] = bar.steps_per_second
@@ -53,6 +56,7 @@ class Record:
         if self.log.pictures:
             pictures = report.grids(self.parts, variables(state))
         self.log.log(row["step"], self.rows[-1], pictures)
+        self.waited, self._last = 0.0, time.monotonic()
         return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))
 
     def finish(self, state: TrainState) -> None:
@@ -102,7 +106,7 @@ class Record:
         steps = step - (self.rows[-1]["step"] if self.rows else 0)
         row["train_objective"] = -float(state.loss_sum) / steps if steps else None
         row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
-        layers = ("kl_", "active_")
+        layers = ("kl_", "active_", "collapsed_")
         row |= {name: v for name, v in results["test"].items() if name.startswith(layers)}
         gradients = gradient_statistics(parts.recipe, state, self._probe, key)
         row |= {name: float(value) for name, value in gradients.items()}

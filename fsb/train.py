@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,8 +144,11 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
             stops = (config.eval_every, config.checkpoint_every)
             left = [config.max_steps - step, *(every - step % every for every in stops)]
             count = min(config.steps_per_call, *left)
-            sum_before = float(state.loss_sum)
-            state = run_steps(parts.recipe, state, *batches(step, count), count)
+            sum_before = float(state.loss_sum)  # waits for the chunk before
+            asked_at = time.monotonic()
+            images, indices = batches(step, count)
+            record.waited += time.monotonic() - asked_at
+            state = run_steps(parts.recipe, state, images, indices, count)
             step += count
             bar.update(step, **{"train ELBO": (sum_before - float(state.loss_sum)) / count})
             last = step == config.max_steps

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import jax
 import pytest
@@ -67,8 +68,12 @@ def test_a_row_goes_to_the_file_the_bar_and_the_logger(parts, tmp_path):
     assert made.score == row["valid_elbo"]
     assert float(after.loss_sum) == 0
     # the next window begins where this row ends
+    assert "data_wait" not in row
+    made.waited = 0.25 * (time.monotonic() - made._last)
     made.evaluate(after._replace(step=jax.numpy.int32(6), loss_sum=jax.numpy.float32(50)), bar)
     assert made.rows[1]["train_objective"] == -25.0
+    assert made.rows[1]["data_wait"] == pytest.approx(0.25, rel=0.1)
+    assert made.waited == 0
 
 
 def test_the_row_before_the_first_step_has_no_objective(parts, tmp_path):

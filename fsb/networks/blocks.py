@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.networks.convolutions import convolve, group_norm, spread
-from fsb.networks.vae import INIT
+from fsb.networks.dense import INIT
 from fsb.types import Array, PyTree
 
 
