@@ -69,7 +69,7 @@ def test_a_row_goes_to_the_file_the_bar_and_the_logger(parts, tmp_path):
     assert float(after.loss_sum) == 0
     # the next window begins where this row ends
     assert "data_wait" not in row
-    made.waited = 0.25 * (time.monotonic() - made._last)
+    made.waited, made._last = 100.0, time.monotonic() - 400
     made.evaluate(after._replace(step=jax.numpy.int32(6), loss_sum=jax.numpy.float32(50)), bar)
     assert made.rows[1]["train_objective"] == -25.0
     assert made.rows[1]["data_wait"] == pytest.approx(0.25, rel=0.1)
