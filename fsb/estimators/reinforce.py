@@ -58,8 +58,8 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
         \frac{\partial \log p(z)}{\partial \eta},
 
-    ``reinforce`` with all of its reductions on; see there. One evaluation of the loss. For bounds on
-    the evidence use ``objective=sampled_elbo``, for VN scales the signal alone.
+    ``reinforce`` with all of its reductions on; see there. One evaluation of the loss. For bounds
+    on the evidence use ``objective=sampled_elbo``: VN scales the signal alone.
 
     Source: Mnih & Gregor 2014 (Neural Variational Inference and Learning in Belief Networks).
 
