@@ -66,14 +66,14 @@ class Parts(NamedTuple):
 
 
 def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
-    """Builds what a training configuration names, and traces one step of it.
+    """Builds what a training configuration names.
 
     Args:
       batch_size: in place of the configuration's.
 
     Raises:
       FsbError: a part cannot be built, or the parts do not fit together: the data are not there,
-        the batch does not suit the data or the devices, the estimator cannot serve the model.
+        the batch does not suit the data or the devices.
     """
     parallel.join(**config.distributed)
     layout = parallel.layout(config.devices)
@@ -96,9 +96,7 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
         control_optimizer=_control_optimizer(config),
         layout=layout,
     )
-    parts = Parts(data, recipe, batch_size, config.seed)
-    _trace(parts)
-    return parts
+    return Parts(data, recipe, batch_size, config.seed)
 
 
 def _likelihood(name: str | None, natural: str) -> Likelihood:
@@ -124,8 +122,12 @@ def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:
     return build(config.control_optimizer, modules=config.modules)
 
 
-def _trace(parts: Parts) -> None:
-    """One step with shapes in place of arrays: an estimator says here what it cannot serve."""
+def try_step(parts: Parts) -> None:
+    """One step with shapes in place of arrays.
+
+    Raises:
+      FsbError: the estimator cannot serve the model.
+    """
 
     def one_step(images, mean):
         state = first_state(parts.recipe, parts.seed, images, mean)

@@ -92,9 +92,8 @@ class Record:
         data, now = parts.data, variables(state)
         key = jax.random.fold_in(parts.key("evaluation"), step)
         splits = {
-            "train": data.train[: self.config.eval_examples],
-            "valid": data.valid,
-            "test": data.test,
+            split: spread(getattr(data, split), self.config.eval_examples)
+            for split in ("train", "valid", "test")
         }
         results = {
             split: metrics.evaluate(
@@ -111,6 +110,13 @@ class Record:
         gradients = gradient_statistics(parts.recipe, state, self._probe, key)
         row |= {name: float(value) for name, value in gradients.items()}
         return row | {"learning_rate": learning_rate(state.opt_state)}
+
+
+def spread(images: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the images, evenly spread, for a set may be sorted by class."""
+    if len(images) <= most:
+        return images
+    return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
 
 
 def variables(state: TrainState) -> PyTree:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fsb import parallel, runfolder
-from fsb.assemble import Parts, assemble
+from fsb.assemble import Parts, assemble, try_step
 from fsb.checkpoint import Checkpoints
 from fsb.compilation import compilation_cache
 from fsb.config import build, load_run_config, program
@@ -49,7 +49,7 @@ def check(config: DictConfig) -> None:
     if config.resume:
         load_run_config(config.resume, Train, config.modules)
     else:
-        assemble(config)
+        try_step(assemble(config))
 
 
 @program("train", Train, check)

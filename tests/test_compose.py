@@ -223,3 +223,20 @@ def test_a_sweep_is_the_product_of_grid_and_experiment():
     rates = (1e-4, 2e-4, 4e-4, 6e-4)
     assert grid == {(n, rate, delta) for n in (1, 2) for rate in rates for delta in (0.1, 0.2)}
     assert {j.data._target_ for j in jobs} == {"fsb.data.omniglot"}
+
+
+@pytest.mark.parametrize(
+    ("line", "rate", "bounds"),
+    [
+        ("model=vae", 6e-4, [100, 200]),
+        ("model=sresnet80", 4e-7, []),
+        ("model=sresnet40", 4e-7, []),
+        ("model=sresnet_cifar_a optimizer.learning_rate=9e-7", 9e-7, []),
+        ("model=sresnet_cifar_b bound_samples=[5]", 2e-6, [5]),
+        ("model=sresnet80 optimizer=adam", 3e-4, [100, 200]),
+    ],
+)
+def test_a_model_brings_what_suits_it(line, rate, bounds):
+    (config,) = preflight("train", line.split(), Train)
+    assert config.optimizer.learning_rate == rate
+    assert config.bound_samples == bounds

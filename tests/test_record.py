@@ -5,6 +5,7 @@ import math
 import time
 
 import jax
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -119,6 +120,13 @@ def test_the_learning_rate(optimizer):
     state = optimizer.init({"w": jax.numpy.ones(3)})
     assert record.learning_rate(state) == pytest.approx(2e-3)
     assert record.learning_rate({"no": "rate"}) is None
+
+
+def test_a_subset_is_spread_over_the_set():
+    images = np.arange(10)
+    assert record.spread(images, 10) is images
+    assert record.spread(images, 4).tolist() == [0, 3, 6, 9]
+    assert record.spread(images, 1).tolist() == [0]
 
 
 def test_the_name_of_the_estimator():
