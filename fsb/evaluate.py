@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fsb import metrics, parallel, report, runfolder
-from fsb.assemble import Parts, assemble
+from fsb import metrics, report, runfolder
+from fsb.assemble import Parts, reopen
 from fsb.checkpoint import Checkpoints
 from fsb.compilation import compilation_cache
-from fsb.config import load_run_config, program
+from fsb.config import program
 from fsb.files import write_json_atomic
 from fsb.record import bits, bounds, estimator_name, variables
-from fsb.schema import Evaluate, Train
+from fsb.schema import Evaluate
 from fsb.types import FsbError
 
 WHICH = {"last": "latest", "best": "best"}
@@ -22,29 +22,16 @@ WHICH = {"last": "latest", "best": "best"}
 
 def check(config: DictConfig) -> None:
     """Whether there is such a run, its data, and a checkpoint."""
-    reopen(config)
+    reopen(config.run, config.devices, config.data_root, config.modules)
     if not Checkpoints(Path(config.run) / "checkpoints").steps():
         raise FsbError(f"{config.run}: it holds no checkpoint yet")
-
-
-def reopen(config: DictConfig) -> tuple[DictConfig, Parts]:
-    """The configuration of the run and its parts, on the devices asked for."""
-    saved = load_run_config(config.run, Train, config.modules)
-    OmegaConf.set_struct(saved, False)
-    saved.devices = config.devices
-    saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
-    if config.data_root is not None:
-        saved.data.root = config.data_root
-    # Nothing is trained, so that the batch need only suit the devices.
-    count = parallel.layout(config.devices).size
-    return saved, assemble(saved, max(1, saved.batch_size // count) * count)
 
 
 @program("evaluate", Evaluate, check)
 def main(config: DictConfig) -> None:
     """Evaluate a run; the numbers and pictures go into its folder, under evaluation/."""
     compilation_cache(config.compilation_cache)
-    saved, parts = reopen(config)
+    saved, parts = reopen(config.run, config.devices, config.data_root, config.modules)
     folder = Path(config.run)
     checkpoints = Checkpoints(folder / "checkpoints")
     state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])
