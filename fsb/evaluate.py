@@ -37,7 +37,8 @@ def main(config: DictConfig) -> None:
     state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])
     parts = parts._replace(seed=config.seed)
     title = f"{parts.data.name} {estimator_name(saved)}, step {step}, {config.split}"
-    results = evaluate(parts, variables(state), config)
+    now = variables(parts, state, config.batch_size)
+    results = evaluate(parts, now, config)
     home = folder / "evaluation" / f"{config.split}_{step}"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def main(config: DictConfig) -> None:
         raise FsbError(f"cannot make the folder {home}: {error.strerror}") from error
     record = {"step": step, "split": config.split, "seed": config.seed}
     write_json_atomic(home / "evaluation.json", record | results | runfolder.provenance())
-    report.save(parts, variables(state), home, title, config.split)
+    report.save(parts, now, home, title, config.split)
     print(title)
     for name, value in results.items():
         print(f"{name:>16}  {value:.4f}" if isinstance(value, float) else f"{name:>16}  {value}")

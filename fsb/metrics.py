@@ -119,6 +119,15 @@ def _added(left: PyTree, right: PyTree) -> PyTree:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> PyTree:
+    """The collection "statistics" of a model with BatchNorms, as it measures them on a batch."""
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+    measure = lambda sample: recipe.model.apply(variables, x, sample, mutable=["statistics"])
+    return record(measure, ancestral(sample_key))[0][1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def reconstruct(recipe: Recipe, variables: PyTree, images: Array, key: Array):
     """x as the model saw it, and E[x | z_1] at one posterior sample, both [B, ...]."""
     data_key, sample_key = jax.random.split(key)

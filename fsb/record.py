@@ -54,7 +54,7 @@ class Record:
         self.rows.append({name: value for name, value in row.items() if value is not None})
         pictures = {}
         if self.log.pictures:
-            pictures = report.grids(self.parts, variables(state))
+            pictures = report.grids(self.parts, variables(self.parts, state, self._batch))
         self.log.log(row["step"], self.rows[-1], pictures)
         self.waited, self._last = 0.0, time.monotonic()
         return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))
@@ -63,8 +63,9 @@ class Record:
         """Writes the pictures and summary.json of a finished run."""
         parts, final = self.parts, self.rows[-1]
         batch = min(128, self._batch)  # a bound takes several samples of each side by side
-        found = bounds(parts, variables(state), self.config.bound_samples, "test", batch)
-        report.save(parts, variables(state), self.folder, self.title)
+        now = variables(parts, state, self._batch)
+        found = bounds(parts, now, self.config.bound_samples, "test", batch)
+        report.save(parts, now, self.folder, self.title)
         if jax.process_index() != 0:
             return
         summary = {
@@ -89,7 +90,7 @@ class Record:
 
     def _row(self, state: TrainState) -> dict[str, Any]:
         parts, step = self.parts, int(state.step)
-        data, now = parts.data, variables(state)
+        data, now = parts.data, variables(parts, state, self._batch)
         key = jax.random.fold_in(parts.key("evaluation"), step)
         splits = {
             split: spread(getattr(data, split), self.config.eval_examples)
@@ -119,9 +120,15 @@ def spread(images: np.ndarray, most: int) -> np.ndarray:
     return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
 
 
-def variables(state: TrainState) -> PyTree:
-    """What the model is applied to."""
-    return {"params": state.params, "constants": state.constants}
+def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:
+    """What the model is applied to, with the statistics of ``batch`` training images if it asks."""
+    found = {"params": state.params, "constants": state.constants}
+    if getattr(parts.recipe.model, "mixes_examples", False):
+        count = parts.recipe.layout.size
+        images = spread(parts.data.train, max(1, batch // count) * count)
+        batch_of = parts.recipe.layout.split(images[: len(images) // count * count])
+        found |= metrics.statistics(parts.recipe, found, batch_of, parts.key("statistics"))
+    return found
 
 
 def bounds(

@@ -70,16 +70,23 @@ def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainS
       mean: of the preprocessed training images, shaped like one of them.
 
     Raises:
-      FsbError: if the model has variables beside params and constants, such as BatchNorm's.
+      FsbError: if the model has variables beside params, constants and the statistics that are
+        measured anew, such as running averages; or if it mixes examples under an estimator that
+        takes them for independent.
     """
     key = jax.random.key(seed)
     params_key, control_key, data_key, run_key = jax.random.split(key, 4)
     x = recipe.preprocess(data_key, images)
     variables = recipe.model.init(params_key, x, lambda name, dist, eta: dist.mean(eta))
-    if more := variables.keys() - {"params", "constants"}:
+    if more := variables.keys() - {"params", "constants", "statistics"}:
         raise FsbError(
             f"the model keeps {', '.join(sorted(more))} beside its params, which a run does not "
             "update: put GroupNorm or LayerNorm in place of BatchNorm"
+        )
+    if "statistics" in variables and recipe.estimator.rule is None:
+        raise FsbError(
+            "BatchNorm makes the losses of a batch depend on each other, for which only local "
+            "estimators are right, such as st, darn and foust; or choose model.norm=group"
         )
     params, constants = variables["params"], {"mean": mean}
     control, state = init(recipe.estimator, recipe.loss(constants, x, 0), params, control_key)

@@ -6,6 +6,9 @@ TINY = "networks/test_resnet_vae.py -k state"
 COUNTS = "networks/test_resnet_vae.py -k shipped"
 CONVOLVED = "networks/test_resnet_vae.py -k convolutions"
 ANEW = "networks/test_resnet_vae.py -k computed_anew"
+FORMULA = "networks/test_batch_norm.py -k formula"
+MEASURED = "networks/test_batch_norm.py -k measured"
+LOCAL = "networks/test_batch_norm.py -k local"
 MASSES = "networks/test_likelihoods.py -k masses"
 MEANS = "networks/test_likelihoods.py -k means"
 
@@ -43,4 +46,12 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("discretised Gaussian: the series of Mills' ratio cut", LIKELIHOOD,
      "(-1 + (3 - 15 / far**2) / far**2) / far**2", "0 * far", MASSES),
     ("discretised: mean of the lower ends", LIKELIHOOD, "511 / 512", "255 / 256", MEANS),
-)  # fmt: skip
+    ("BatchNorm: moments of the batch where fixed ones are given", CONVOLUTIONS,
+     "mean, variance = fixed or (", "mean, variance = (", MEASURED),
+    ("BatchNorm: variance not taken about the mean", CONVOLUTIONS, "h.var((0, 1, 2))",
+     "(h * h).mean((0, 1, 2))", FORMULA),
+    ("BatchNorm: second norm fixed with the first's moments", BLOCKS, '1, of("second"))',
+     '1, of("first"))', MEASURED),
+    ("BatchNorm: any estimator trains it", "step.py", 'if "statistics" in variables and',
+     "if False and", LOCAL),
+)
