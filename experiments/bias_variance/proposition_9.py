@@ -31,7 +31,7 @@ def table():
     return (slope * sigmoid(-states * ETA)).T, sigmoid(ETA)
 
 
-def measure(count=2**20):
+def measure(count=2**18):
     values, p = table()
     spectrum = fourier.transform(values, p)
     weights = fourier.degree_weights(spectrum)[:, 1:].sum(0)
@@ -40,7 +40,7 @@ def measure(count=2**20):
     rows = []
     for i, (rho, correlated) in enumerate(cases):
         estimator = fsb.noise_operator(fsb.darn(), rho, SAMPLES, correlated)
-        found = draws(estimator, loss, ETA, count, SIGNS, seed=i, size=2**17).astype(np.float64)
+        found = draws(estimator, loss, ETA, count, SIGNS, seed=i, size=2**16).astype(np.float64)
         square = ((found - found.mean(0)) ** 2).sum(1)
         smooth = (rho ** (2 * np.arange(1, 5)) * weights).sum() if correlated else 0.0
         error = found.std(0) / np.sqrt(count)
