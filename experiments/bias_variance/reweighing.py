@@ -42,13 +42,22 @@ def true_gradients():
     ])  # fmt: skip
 
 
+def differences(estimator, count):
+    """Mean estimate less the gradient of every network, and its standard error, [networks, 3]."""
+    found = draws(estimator, losses, ETA.reshape(-1), count, SIGNS, size=2**10)
+    found = found.astype(np.float64).reshape(count, NETWORKS, UNITS)
+    return found.mean(0) - true_gradients(), found.std(0) / np.sqrt(count)
+
+
+def biases(estimator, count):
+    """Norms of the same, [networks]."""
+    return [np.linalg.norm(x, axis=1) for x in differences(estimator, count)]
+
+
 def measure(count=2**14, exact=6):
-    true, bias, error = true_gradients(), {}, {}
+    bias, error = {}, {}
     for name, estimator in (("st", fsb.st()), ("darn", fsb.darn())):
-        found = draws(estimator, losses, ETA.reshape(-1), count, SIGNS, size=2**10)
-        found = found.astype(np.float64).reshape(count, NETWORKS, UNITS)
-        bias[name] = found.mean(0) - true
-        error[name] = found.std(0) / np.sqrt(count)
+        bias[name], error[name] = differences(estimator, count)
     size = {name: np.linalg.norm(b, axis=1) for name, b in bias.items()}
     noise = np.hypot(*(np.linalg.norm(e, axis=1) for e in error.values()))
     worse = size["darn"] > size["st"] + 4 * noise
