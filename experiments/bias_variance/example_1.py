@@ -37,7 +37,7 @@ def measure(count=2**18):
         theory = np.abs(2 * P - 1 - a)
         worst = max(worst, (np.abs(st - (2 * P - 1 - a)) / np.maximum(error, 1e-3)).max())
         sure = np.abs(theory - a) > 0.02  # off the edges of the region
-        inside = (2 * P - 1 > 0) & (2 * P - 1 < 2 * a)
+        inside = (2 * P - 1 > 0) & (2 * a > 2 * P - 1)
         wrong += (((abs(darn) > abs(st)) != inside) & sure).sum()
         total += sure.sum()
     record = claim(

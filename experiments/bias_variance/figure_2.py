@@ -45,7 +45,8 @@ def measure(count=2**20):
     record = claim(
         "At a small temperature the gradient is nearly always 0 and very seldom very large.",
         f"factor below 0.01 in {100 * first['below_0.01']:.1f} % of the draws at tau = 1, "
-        f"{100 * last['below_0.01']:.1f} % at tau = {last['temperature']}, where the largest twentieth "
+        f"{100 * last['below_0.01']:.1f} % at tau = {last['temperature']}, where the largest "
+        "twentieth "
         f"of the draws carries {100 * last['top_twentieth']:.0f} % of the mean; largest factor "
         f"{last['largest']:.2f}",
         f"{100 * first['predicted_below_0.01']:.1f} %, {100 * last['predicted_below_0.01']:.1f} %; "
@@ -71,14 +72,17 @@ def picture(rows):
         factor = factors(tau, 2**18).astype(np.float64)
         edges = np.geomspace(1e-3, 20, 60)
         share, _ = np.histogram(factor, edges)
-        middle.stairs(share / len(factor) / np.diff(np.log10(edges)), edges, color=style(k)["color"],
+        middle.stairs(share / len(factor) / np.diff(np.log10(edges)), edges,
+                      color=style(k)["color"],
                       ls=style(k)["linestyle"], label=rf"$\tau$ = {tau}, drawn")  # fmt: skip
         centre = np.sqrt(edges[1:] * edges[:-1])
         exact = -np.diff(survival(edges, tau)) / np.diff(np.log10(edges))
         middle.plot(centre[::4], exact[::4], ls="none", marker=style(k)["marker"], ms=3,
                     color=style(k)["color"])  # fmt: skip
     middle.plot([], [], "ko", ms=3, label="exact")
-    left.fill_between(zeta, logistic(zeta - ETA) * 5, color="0.85", label="density of η + Z, × 5")
+    left.fill_between(
+        zeta, logistic(zeta - ETA) * 5, color="0.85", label="density of η + Z, five times"
+    )
     left.set(xlabel="η + Z", ylabel=r"factor $v(1-v)/\tau$")
     middle.set(xscale="log", yscale="log", xlabel="factor", ylabel="density per decade")
     tau, zero, top = (np.array([row[k] for row in rows])

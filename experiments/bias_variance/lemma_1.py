@@ -1,6 +1,6 @@
 """Lemma 1: REINFORCE estimates the Fourier coefficients of degree one.
 
-    dE f / dp_i = (2 / sigma_i) fhat^(p)(i) = 2 fhat^(p_i -> 1/2)(i),   sigma_i^2 = 4 p_i (1 - p_i)
+dE f / dp_i = (2 / sigma_i) fhat^(p)(i) = 2 fhat^(p_i -> 1/2)(i),   sigma_i^2 = 4 p_i (1 - p_i)
 """
 
 import jax.numpy as jnp
@@ -38,13 +38,21 @@ def measure(count=2**21):
     mean, error = found.mean(0), found.std(0) / np.sqrt(count)
     biased, half = coefficients()
     rows = [
-        {"unit": i, "p": p[i], "mean": mean[i], "error": error[i], "biased": biased[i], "half": half[i]}
+        {
+            "unit": i,
+            "p": p[i],
+            "mean": mean[i],
+            "error": error[i],
+            "biased": biased[i],
+            "half": half[i],
+        }
         for i in range(5)
     ]
     apart, precise = (abs(mean - biased) / error).max(), np.median(error / abs(biased))
     record = claim(
         "The mean of REINFORCE is 2 / sigma_i times the Fourier coefficient of degree one.",
-        f"mean of {count:,} draws at most {apart:.1f} standard errors from (2 / sigma_i) fhat(i) for 5 "
+        f"mean of {count:,} draws at most {apart:.1f} standard errors from (2 / sigma_i) fhat(i) "
+        "for 5 "
         f"units (median standard error {100 * precise:.1f} %); the two forms agree to "
         f"{abs(biased - half).max():.0e}",
         "0; 0",

@@ -8,7 +8,6 @@ where the gradient in p is 2 E[c_1 + c_3 + ...]: the term k = 1, -c_1, is missin
 parameter, where ST is f'(z): (k - 1) for (k - 2), and no term is missing.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from common import SIGNS, check, claim, column, draws, figure, legend, main, points, sigmoid, style
@@ -67,7 +66,8 @@ def measure(count=2**20):
     linear = abs(c[1]).max()
     record = claim(
         "The bias of straight-through is a sum over higher Taylor coefficients.",
-        f"as printed off by up to {off:.3f} (largest |c_1|: {linear:.3f}), with the term k = 1 at most "
+        f"as printed off by up to {off:.3f} (largest |c_1|: {linear:.3f}), with the term k = 1 at "
+        "most "
         f"{missing:.1f} standard errors; (k - 1) for (k - 2) in the mean parameter: at most "
         f"{corrected:.1f} standard errors (of {mean_error.max():.4f})",
         "0",
@@ -78,7 +78,8 @@ def measure(count=2**20):
             check("largest corrected bias, in standard errors",
                   (abs(forms["corrected"]) / mean_error).max(), ">", 40),
         ],
-        note=f"Polynomials of degree 5 of 3 coupled units, {count:,} draws. The printed sum starts at "
+        note=f"Polynomials of degree 5 of 3 coupled units, {count:,} draws. The printed sum "
+        "starts at "
         "k = 3, but its gradient in p has no factor dz/dp = 2, and k = 1 gives -c_1.",
     )  # fmt: skip
     return rows, {"A lemma 2": record}
@@ -95,7 +96,7 @@ def picture(rows):
         for k, form in enumerate(lines, start=1):
             value = column(rows, form, straight_through=name)
             title = {"printed": "Lemma 2 as printed", "with k = 1": "with the term k = 1",
-                     "corrected": "Lemma 2 with (k − 1)"}[form]  # fmt: skip
+                     "corrected": "Lemma 2 with $(k - 1)$"}[form]  # fmt: skip
             one.plot(unit + 0.12 * k, value, label=title, **{**style(k), "linestyle": "none"})
         one.axhline(0, color="0.5", lw=0.8)
         one.set(xlabel="unit", ylabel="bias of straight-through", xticks=unit, xlim=(-0.4, 2.6))

@@ -6,8 +6,20 @@ with pZ' = p(1-p)(1-2p). For linear losses the first integral is 0 and the secon
 """
 
 import numpy as np
-from common import check, claim, column, draws, figure, fit, legend, logistic, main, points
-from common import sigmoid, style
+from common import (
+    check,
+    claim,
+    column,
+    draws,
+    figure,
+    fit,
+    legend,
+    logistic,
+    main,
+    points,
+    sigmoid,
+    style,
+)
 from scipy.integrate import quad
 
 import fsb

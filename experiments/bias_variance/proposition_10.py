@@ -89,7 +89,9 @@ def measure(count=2**19):
         [
             check("largest difference of the two trainings", max(gap.values()), "<", 1e-4),
             check("how far the logits went, for comparison", moved, ">", 0.1),
-            check("true gradient at a = 0.25 over that at 1, away from 1", abs(least - 1), ">", 0.1),
+            check(
+                "true gradient at a = 0.25 over that at 1, away from 1", abs(least - 1), ">", 0.1
+            ),
         ],
         note="Same noise in both; the weights' learning rate is a^2 times as large in {-1, 1}.",
     )
@@ -108,7 +110,8 @@ def measure(count=2**19):
             check("relative bias at a = 0.5 over that at 1", relative[2] / relative[0], "<", 0.8),
             check("difference to scaled weights", max(gap.values()), "<", 1e-4),
         ],
-        note="The bias falls because f(a y) is another, more linear function, with another gradient "
+        note="The bias falls because f(a y) is another, more linear function, with another "
+        "gradient "
         "(B, Proposition 10): the claim as stated asks for the same one.",
     )
     return rows, {"B prop 10": same, "A sec 4.4": damped}
@@ -122,14 +125,18 @@ def picture(rows):
     )
     left.errorbar(scale, bias / gradient, 4 * error / gradient, label="bias / gradient", **style(0))
     left.plot(scale, gradient / gradient[0], label="gradient, relative to a = 1", **style(1))
-    left.set(xlabel="a, of the representation {−a, a}", ylabel="straight-through", ylim=(0, None))
+    left.set(
+        xlabel=r"a, of the representation $\{-a, a\}$", ylabel="straight-through", ylim=(0, None)
+    )
     training = [row for row in rows if "step" in row]
     for k, name in enumerate(("st", "darn", "foust")):
-        step, a, b = (column(training, key, estimator=name) for key in ("step", "loss", "loss_folded"))
-        right.plot(step, a, label=f"{name}, {{−½, ½}}", **{**style(k), "marker": ""})
+        step, a, b = (
+            column(training, key, estimator=name) for key in ("step", "loss", "loss_folded")
+        )
+        right.plot(step, a, label=f"{name}, values ±1/2", **{**style(k), "marker": ""})
         some = slice(3 * k, None, 9)
         mark = {**style(k), "linestyle": "none"}
-        right.plot(step[some], b[some], label=f"{name}, {{−1, 1}}, weights / 2", **mark)
+        right.plot(step[some], b[some], label=f"{name}, values ±1, weights / 2", **mark)
     right.set(xlabel="SGD step", ylabel="loss")
     legend(left)
     legend(right)

@@ -1,6 +1,6 @@
 """Proposition 2: the variance of Gumbel-Softmax grows as 1 / temperature.
 
-    E[J^2] = (1/tau) pZ(eta) int f'(v)^2 v (1 - v) dv + O(1)
+E[J^2] = (1/tau) pZ(eta) int f'(v)^2 v (1 - v) dv + O(1)
 """
 
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """Proposition 3: for fixed noise the Gumbel-Softmax gradient vanishes exponentially as tau -> 0.
 
-    |J| ~ |f'| (1/tau) exp(-|eta + Z| / tau)
+|J| ~ |f'| (1/tau) exp(-|eta + Z| / tau)
 """
 
 import jax
@@ -51,7 +51,8 @@ def measure():
             check("greatest rate over |eta + Z|", max(rates), "=", 1, 0.02),
             check("distance of the constant from 1", off, "<", 0.01),
         ],
-        note="f(x) = x, double precision, temperatures from |eta + Z| / 28 to |eta + Z| / 6; in single precision "
+        note="f(x) = x, double precision, temperatures from |eta + Z| / 28 to |eta + Z| / 6; in "
+        "single precision "
         "J is exactly 0 once |eta + Z| > 17 tau on the side of v = 1. Tolerances 2 %, 1 %.",
     )
     return rows, {"B prop 3": record}

@@ -8,8 +8,20 @@ P(|J_1 ... J_L| >= e) = O((tau log(1/tau))^L).
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import SEED, ZERO_ONE, check, claim, column, figure, legend, logistic, main, points
-from common import sigmoid, style
+from common import (
+    SEED,
+    ZERO_ONE,
+    check,
+    claim,
+    column,
+    figure,
+    legend,
+    logistic,
+    main,
+    points,
+    sigmoid,
+    style,
+)
 from scipy.integrate import quad
 
 import fsb
@@ -104,9 +116,8 @@ def picture(rows):
     found, (left, right) = figure(2)
     line = np.geomspace(0.004, 0.25)
     for k, layers in enumerate((1, 2)):
-        tau, p, error, q = (
-            column(rows, key, layers=layers)
-            for key in ("temperature", "frequency", "error", "exact")
+        tau, p, error = (
+            column(rows, key, layers=layers) for key in ("temperature", "frequency", "error")
         )
         name = "one layer" if layers == 1 else "two layers"
         left.errorbar(tau, p, 4 * error, label=f"{name}, measured", **points(k))

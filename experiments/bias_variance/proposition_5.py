@@ -8,8 +8,20 @@ bias = -tau pZ'(eta) (f'(1) - f'(0)) log 2 for a quadratic loss.
 
 import jax.numpy as jnp
 import numpy as np
-from common import check, claim, column, draws, figure, fit, legend, logistic, main, points
-from common import sigmoid, style
+from common import (
+    check,
+    claim,
+    column,
+    draws,
+    figure,
+    fit,
+    legend,
+    logistic,
+    main,
+    points,
+    sigmoid,
+    style,
+)
 
 import fsb
 
@@ -64,7 +76,9 @@ def measure(count=2**22):
         "ST-Gumbel-Softmax is asymptotically unbiased for quadratic losses, and its variance grows "
         "as 1 / temperature.",
         "; ".join(shown),
-        "; ".join("mean {:.4f}, slope {:.4f}, tau E[J^2] {:.4f}".format(*limits(n)) for n in LOSSES),
+        "; ".join(
+            "mean {:.4f}, slope {:.4f}, tau E[J^2] {:.4f}".format(*limits(n)) for n in LOSSES
+        ),
         checks,
         note=f"eta = {ETA}, p = {sigmoid(ETA):.3f}; {count:,} draws a temperature; tolerances "
         "4 standard errors and 3 %. Our addition: the bias goes linearly in tau.",

@@ -76,7 +76,7 @@ def picture(rows):
     right.plot(grid / (1 - grid), inside, label="predicted", **{**style(1), "marker": ""})
     right.set(xscale="log", ylim=(0, None), ylabel=r"variance, gradient in $\eta$")
     for one in (left, right):
-        one.set_xlabel("odds p / (1 − p)")
+        one.set_xlabel(r"odds $p / (1 - p)$")
         legend(one)
     return found
 

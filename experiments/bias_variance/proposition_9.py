@@ -60,7 +60,8 @@ def measure(count=2**18):
         "Correlated samples by the noise operator leave the bias as it is, and their variance is "
         "above that of as many independent samples.",
         f"variance of M = {SAMPLES} samples at rho = 0.7: {at:.4f}, independent {independent:.4f}, "
-        f"ratio {ratio:.2f}; at most {apart:.1f} standard errors from the formula; mean moved by at "
+        f"ratio {ratio:.2f}; at most {apart:.1f} standard errors from the formula; mean moved by "
+        "at "
         f"most {shift:.1f} standard errors",
         f"{rows[RHO.index(0.7)]['predicted']:.4f}, {rows[-1]['predicted']:.4f}",
         [

@@ -28,7 +28,9 @@ def losses(z):
 
 
 def network(i):
-    return lambda z: jnp.tanh(z @ jnp.float32(INNER[i]) + jnp.float32(SHIFT[i])) @ jnp.float32(OUTER[i])
+    return lambda z: (
+        jnp.tanh(z @ jnp.float32(INNER[i]) + jnp.float32(SHIFT[i])) @ jnp.float32(OUTER[i])
+    )
 
 
 def true_gradients():
@@ -76,13 +78,16 @@ def measure(count=2**14, exact=6):
     parts_ok = check("distance from the predicted parts, standard errors", apart, "<", 4)
     record = claim(
         "Importance reweighing lowers the bias: it removes the part that p != 1/2 brings.",
-        f"DARN's bias is the odd part alone (at most {apart:.1f} standard errors for {exact} networks); "
-        f"of {NETWORKS} random networks the bias falls in {better.sum()} and rises in {worse.sum()} "
+        f"DARN's bias is the odd part alone (at most {apart:.1f} standard errors for {exact} "
+        "networks); "
+        f"of {NETWORKS} random networks the bias falls in {better.sum()} and rises in "
+        f"{worse.sum()} "
         f"(by more than 4 standard errors); median ratio {ratio:.2f}",
         "never rises",
         [parts_ok, check("networks whose bias rises", worse.sum(), "=", 0)],
         [parts_ok, check("median of the bias of DARN over that of ST", ratio, "<", 1)],
-        note=f"{count:,} draws; tanh networks of 3 units. The odd and the even part may cancel in ST.",
+        note=f"{count:,} draws; tanh networks of 3 units. The odd and the even part may cancel in "
+        "ST.",
     )
     return rows, {"A sec 4.2": record}
 

@@ -1,4 +1,4 @@
-"""Straight-through in its encodings: unbiased and without noise for linear losses, and the factor 2.
+"""Straight-through in its encodings: exact for linear losses; and the factor 2.
 
 In {-a, a} the gradient in p is 2a f'(z). A's Algorithm 1 (and its baseline ST, A's eq. 9) leave the
 2a out: they are 1 / (2a) of the estimate, half of it in {-1, 1}.
@@ -72,13 +72,15 @@ def measure(count=2**20):
     algorithm = claim(
         "Algorithm 1 (with 0.5 / p and {-a, a}) gives the gradient in p.",
         f"for a quadratic loss, without noise, mean over gradient "
-        f"{half['reweighed as in A']['ratio']:.4f} +- {half['reweighed as in A']['ratio_error']:.4f} "
+        f"{half['reweighed as in A']['ratio']:.4f} +- "
+        f"{half['reweighed as in A']['ratio_error']:.4f} "
         f"at a = 1; with the factor 2a {half['darn']['ratio']:.4f}; times 2a at most {z:.1f} "
         f"standard errors from 1 for a in {SCALES}",
         "1",
         [check("mean / gradient at a = 1", half["reweighed as in A"]["ratio"], "=", 1, 0.02)],
         [check("mean times 2a, distance from the gradient, standard errors", z, "<", 4)],
-        note="Right only at a = 1/2. fsb.foust(scale_mode='paper') is the printed one. The interval "
+        note="Right only at a = 1/2. fsb.foust(scale_mode='paper') is the printed one. The "
+        "interval "
         "of its noise is right only for a = 1 too: magnitude a u, not a times U(b, a).",
     )
     return rows, {"B eq 6": background, "B eq 7": misspecified, "A alg 1": algorithm}
@@ -95,7 +97,7 @@ def picture(rows):
             )
             one.errorbar(span / 2 * 1.03**k, ratio, 4 * error, label=name, **style(k))
         one.axhline(1, color="0.5", lw=0.8)
-        one.set(xscale="log", yscale="log", xlabel="a, of the encoding {−a, a}")
+        one.set(xscale="log", yscale="log", xlabel=r"a, of the encoding $\{-a, a\}$")
         one.set_ylabel("mean of the estimate / gradient")
         one.set_title(f"{kind} loss", size=10, loc="left")
         legend(one)

@@ -1,14 +1,14 @@
 """Figure 1 of A: the toy E (z - t)^2, t = 0.45, in both encodings, and |z - t|^c at t = 0.499.
 
-In {0, 1} the gradient in p is 1 - 2t > 0, and the minimum p = 0; straight-through sees 2 (p - t) and
-stops at p = t. In {-1, 1} the gradient is -4t, and the minimum p = 1, not the paper's 0;
+In {0, 1} the gradient in p is 1 - 2t > 0, and the minimum p = 0; straight-through sees 2 (p - t)
+and stops at p = t. In {-1, 1} the gradient is -4t, and the minimum p = 1, not the paper's 0;
 straight-through stops at p = (1 + t) / 2.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import SEED, SIGNS, ZERO_ONE, check, claim, column, figure, legend, main, sigmoid, style
+from common import SEED, SIGNS, ZERO_ONE, check, claim, column, figure, main, sigmoid, style
 
 import fsb
 
@@ -103,7 +103,8 @@ def measure(steps=STEPS):
     polynomial = claim(
         "The same for |z - t|^c, t = 0.499, c = 1.5, 2, 3.",
         "; ".join(
-            f"c = {CASES[case][2]:g}: FouST {end['foust', case]:.3f}, DARN {end['darn', case]:.3f}, "
+            f"c = {CASES[case][2]:g}: FouST {end['foust', case]:.3f}, DARN "
+            f"{end['darn', case]:.3f}, "
             f"ST {end['st', case]:.3f}, Gumbel-Softmax {end['gumbel_softmax', case]:.3f}, gradient "
             f"{end['gradient', case]:.3f}"
             for case in POLYNOMIAL
@@ -113,7 +114,8 @@ def measure(steps=STEPS):
             *(check(f"FouST, {case}", end["foust", case], "<", 0.25) for case in POLYNOMIAL),
             *(check(f"ST, {case}", end["st", case], "=", rest[case], 0.03) for case in POLYNOMIAL),
         ],
-        note=f"Mean p after {steps} steps, {REPLICAS} replicas, batch {BATCH}; slope 0.002 at most.",
+        note=f"Mean p after {steps} steps, {REPLICAS} replicas, batch {BATCH}; slope 0.002 at "
+        "most.",
     )
     return rows, {"A fig 1": record, "A fig 1, |z - t|^c": polynomial}
 
@@ -126,7 +128,9 @@ def picture(rows):
                 column(rows, key, case=case, estimator=name) for key in ("step", "p", "spread")
             )
             one.plot(step, p, label=name, markevery=(2 * k, 10), **style(k))
-            one.fill_between(step, p - spread, p + spread, color=style(k)["color"], alpha=0.15, lw=0)
+            one.fill_between(
+                step, p - spread, p + spread, color=style(k)["color"], alpha=0.15, lw=0
+            )
         one.set_title(case.replace("-1", "\N{MINUS SIGN}1"), size=9, loc="left")
         one.set(xlabel="step", ylabel="p, probability of the high value", ylim=(-0.03, 1.03))
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -55,7 +55,8 @@ def measure(count=2**15):
             blind = logits(fsb.sample_gradients(estimator, hidden(problem.loss), params, key, 64))
         mean, error = found.mean(0), found.std(0) / np.sqrt(count)
         rows.append({
-            "estimator": name, "z": (abs(mean - true) / error).max(), "variance": found.var(0).sum(),
+            "estimator": name, "z": (abs(mean - true) / error).max(),
+            "variance": found.var(0).sum(),
             "bias": np.linalg.norm(mean - true) / np.linalg.norm(true),
             "error": np.linalg.norm(error) / np.linalg.norm(true),
             "uses_gradient": bool(abs(found[:64] - blind).max() > 1e-6),
@@ -64,14 +65,17 @@ def measure(count=2**15):
     says = {name: ("yes" if row[name]["z"] < 4 else "no",
                    "yes" if row[name]["uses_gradient"] else "no") for name in TABLE}  # fmt: skip
     unbiased = lambda name: check(f"{name}: bias in standard errors", row[name]["z"], "<", 4)
-    show = lambda name: f"{name}: {row[name]['z']:.1f} standard errors (of {row[name]['error']:.3f})"
+    show = lambda name: (
+        f"{name}: {row[name]['z']:.1f} standard errors (of {row[name]['error']:.3f})"
+    )
     wrong = sum(says[name] != TABLE[name] for name in TABLE)
     theorem = claim(
         "Discrete stochastic backpropagation (BSB, CSB) is unbiased.",
         f"{show('BSB')}; {show('CSB')}",
         "0",
         [unbiased("BSB"), unbiased("CSB")],
-        note=f"Two stochastic layers, {count:,} draws against enumeration; error relative to |gradient|.",
+        note=f"Two stochastic layers, {count:,} draws against enumeration; error relative to "
+        "|gradient|.",
     )
     muprop = claim(
         "MuProp is unbiased through several layers.",
@@ -104,7 +108,7 @@ def picture(rows):
     bias, error, variance = (np.array([r[k] for r in rows]) for k in ("bias", "error", "variance"))
     left.errorbar(place, 100 * bias, 400 * error, label="4 standard errors", **points(0))
     left.axhline(0, color="0.5", lw=0.8)
-    left.set_ylabel("|mean − gradient|, % of the gradient")
+    left.set_ylabel("error of the mean, % of the gradient")
     right.plot(place, variance, "ks", ms=5)
     right.set(yscale="log", ylabel="variance (trace of the covariance)")
     for one in (left, right):

@@ -8,8 +8,20 @@ with u in [b, 1], b > 0, even one unit is biased.
 import jax.numpy as jnp
 import numpy as np
 import reweighing
-from common import SIGNS, check, claim, column, draws, figure, legend, logistic, main, points
-from common import sigmoid, style
+from common import (
+    SIGNS,
+    check,
+    claim,
+    column,
+    draws,
+    figure,
+    legend,
+    logistic,
+    main,
+    points,
+    sigmoid,
+    style,
+)
 
 import fsb
 
@@ -37,7 +49,9 @@ def measure(count=2**20):
         x /= 2 * v
         for k, (name, f) in enumerate(FUNCTIONS.items()):
             b = 1 - delta
-            rise = float(f(1.0) - f(b)) / delta if delta else 1.7 * np.cos(1.7) + 0.9 if k == 0 else 3
+            rise = (
+                float(f(1.0) - f(b)) / delta if delta else 1.7 * np.cos(1.7) + 0.9 if k == 0 else 3
+            )
             rows.append({
                 "what": name, "delta": delta, "mean": x[:, k].mean(),
                 "error": x[:, k].std() / np.sqrt(count), "variance": x[:, k].var(),
@@ -49,7 +63,8 @@ def measure(count=2**20):
         other = 1.0 if j % 2 == 0 else 2 * p2 - 1
         y = x[:, k] / (2 * v[0])
         rows.append({
-            "what": f"z1^{i} z2^{j}", "delta": 1.0, "mean": y.mean(), "error": y.std() / np.sqrt(count),
+            "what": f"z1^{i} z2^{j}", "delta": 1.0, "mean": y.mean(),
+            "error": y.std() / np.sqrt(count),
             "predicted": other / (j + 1) if i % 2 else 0.0, "true": other if i % 2 else 0.0,
         })  # fmt: skip
     bias, noise = {}, {}
@@ -77,21 +92,28 @@ def measure(count=2**20):
     gap = min(abs(r["mean"] - r["true"]) / r["error"] for r in pairs
               if r["predicted"] != r["true"])  # fmt: skip
     networks = {row["delta"]: row for row in rows if row["what"] == "networks"}
-    exactness = check("mean at delta = 1, distance from the gradient in standard errors", full, "<", 4)
+    exactness = check(
+        "mean at delta = 1, distance from the gradient in standard errors", full, "<", 4
+    )
     univariate = claim(
-        "For a function of one unit the uniform noise gives an unbiased estimate, with more variance.",
+        "For a function of one unit the uniform noise gives an unbiased estimate, with more "
+        "variance.",
         f"{first}: gradient {at[1.0]['true']:.5f}; mean {at[1.0]['mean']:.4f} +- "
         f"{at[1.0]['error']:.4f} with u in [0, 1]; {at[0.2]['mean']:.4f} with [0.8, 1], "
         f"{at[0.1]['mean']:.4f} with [0.9, 1], {at[0.0]['mean']:.4f} without (DARN). Variance over "
         f"DARN's {ratio[first]:.2f}; for z^3 {ratio[cube]:.2f}",
         "1.29166; 0.8010, 0.7380, 0.6810 by integration",
         [exactness, *(check(f"variance over DARN's, {k}", r, ">", 1) for k, r in ratio.items())],
-        [exactness, check("all intervals, distance from prediction in standard errors", law, "<", 4)],
+        [
+            exactness,
+            check("all intervals, distance from prediction in standard errors", law, "<", 4),
+        ],
         note=f"Unbiased for b = 0 only. The variance need not grow (z^3 at eta = {LOGITS[1]:g}).",
     )
     bivariate = claim(
         "With two units a mixed term z_1^i z_2^j comes out with the factor 1 / (j + 1).",
-        f"{len(pairs)} monomials, at most {mixed:.1f} standard errors from E[z_2^j] / (j + 1); mixed "
+        f"{len(pairs)} monomials, at most {mixed:.1f} standard errors from E[z_2^j] / (j + 1); "
+        "mixed "
         f"ones at least {gap:.0f} standard errors from the gradient. Of {reweighing.NETWORKS} tanh "
         f"networks of 3 units, the bias falls in {100 * networks[0.1]['falls']:.0f} % and rises in "
         f"{100 * networks[0.1]['rises']:.0f} % with delta = 0.1, falls in "
@@ -105,7 +127,8 @@ def measure(count=2**20):
         note="Eq. 14 is right in the mean parameter; eq. 13, in p, lacks its factor 2.",
     )
     relaxed = claim(
-        "Relaxed DARN is exact over u in [0, 1] for one unit; with other units, or b > 0, it is not.",
+        "Relaxed DARN is exact over u in [0, 1] for one unit; with other units, or b > 0, it is "
+        "not.",
         univariate["ours"].split(". Variance")[0] + f"; mixed terms biased by {gap:.0f} standard "
         "errors and more",
         "1.29166",
@@ -126,14 +149,17 @@ def picture(rows):
         delta, mean, error, predicted, true = (
             column(rows, key, what=name) for key in ("delta", "mean", "error", "predicted", "true")
         )
-        left.errorbar(delta, mean / true, 4 * error / true, label=f"${name}$".replace("sin", r"\sin "),
+        left.errorbar(delta, mean / true, 4 * error / true,
+                      label=f"${name}$".replace("sin", r"\sin"),
                       **points(k))  # fmt: skip
         left.plot(delta, predicted / true, lw=1, ls=style(k)["linestyle"], color=style(k)["color"])
     left.axhline(1, color="0.5", lw=0.8)
-    left.set(xlabel=r"noise interval $\delta$ = 1 − b", ylabel="mean / gradient, one unit")
+    left.set(xlabel=r"noise interval $\delta = 1 - b$", ylabel="mean / gradient, one unit")
     pairs = [row for row in rows if str(row["what"]).startswith("z1")]
     place = np.arange(len(pairs))
-    true, mean, error, predicted = (column(pairs, k) for k in ("true", "mean", "error", "predicted"))
+    true, mean, error, predicted = (
+        column(pairs, k) for k in ("true", "mean", "error", "predicted")
+    )
     middle.plot(place, true, label="gradient", **{**style(3), "linestyle": "none", "mfc": "none"})
     middle.plot(place, predicted, "_", color="k", ms=12, label="eq. 14")
     middle.errorbar(place, mean, 4 * error, label="measured", **points(0))
