@@ -44,6 +44,8 @@ def collect(folder):
                 raise FsbError(
                     f"{path}: no claim is called {name!r}; see CLAIMS in scripts/ledger.py"
                 )
+            if "ours" not in record:
+                raise FsbError(f"{path}: {name!r} has no 'ours'")
             if name in found:
                 raise FsbError(f"{path}: {name!r} stands in {found[name]['folder']} as well")
             found[name] = {

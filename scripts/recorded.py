@@ -78,15 +78,19 @@ def number(what, ours, relation, than, tolerance=0.0):
     return {"what": what, "relation": relation, "ours": ours, "than": than, "tolerance": tolerance}
 
 
-def write(experiments):
-    """claims.json of the folders whose numbers bear on a table or figure."""
+def found(experiments):
+    """folder -> its records, of the folders whose numbers bear on a table or figure."""
     experiments = Path(experiments)
     mnist, omniglot = experiments / "compare_mnist", experiments / "compare_omniglot"
     bench, lab = experiments / "bench_cpu", experiments / "lab_mnist"
-    found = {
+    return {
         mnist: trained(mnist, "compare_mnist", {"A fig 4": "train", "A table 2": "test"}),
         omniglot: trained(omniglot, "compare_omniglot", {"A fig 2": "train"}),
         bench: timed(bench, lab),
     }
-    for folder, records in found.items():
+
+
+def write(experiments):
+    """claims.json in each of them."""
+    for folder, records in found(experiments).items():
         write_json_atomic(folder / "claims.json", records)

@@ -186,5 +186,11 @@ def column(rows, name, **where):
     return np.array([row[name] for row in chosen])
 
 
+def ticks(axis, values):
+    """These ticks and no others, on a log scale of few decades."""
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
+
+
 def legend(axes, **more):
     axes.legend(frameon=False, fontsize=7.5, handlelength=2.6, **more)

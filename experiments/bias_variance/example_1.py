@@ -58,7 +58,7 @@ def measure(count=2**18):
 
 
 def picture(rows):
-    found, (axes,) = figure(1, 5.4, 3.8)
+    found, (axes,) = figure(1, 6.0, 3.8)
     for k, a in enumerate(A):
         st, error = (column(rows, key, estimator="st", a=a) for key in ("bias", "error"))
         dash = {**style(k), "marker": ""}

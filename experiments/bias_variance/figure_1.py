@@ -92,10 +92,16 @@ def picture(rows):
         settings = column(rows, "setting", estimator=name)
         label = f"{name}, {symbol} = {settings[0]:g} ... {settings[-1]:g}"
         axes.plot(np.maximum(bias, floor), variance, label=label, lw=1.2, **style(k))
-        for end in (0, -1):
+        for end in {"foust": (), "gumbel_rao": (-1,)}.get(name, (0, -1)):
             axes.annotate(f"{settings[end]:g}", (max(bias[end], floor), variance[end]), size=7,
                           xytext=(4, 4), textcoords="offset points")  # fmt: skip
-    offset = {"arm": (5, 3), "disarm": (5, -2), "rebar": (5, -9), "rloo": (5, 4), "muprop": (5, -3)}
+    offset = {
+        "rloo": (6, 5),
+        "arm": (6, -6),
+        "disarm": (6, 0),
+        "reinforce": (6, -9),
+        "darn": (-26, 5),
+    }
     for row in rows:
         name = row["estimator"]
         if name in FAMILIES:

@@ -69,7 +69,7 @@ def measure(count=2**21):
 def picture(rows):
     found, (axes,) = figure(1, 4.6, 3.6)
     mean, error, biased = (column(rows, key) for key in ("mean", "error", "biased"))
-    span = [biased.min() - 0.2, biased.max() + 0.2]
+    span = [biased.min() - 0.3, biased.max() + 0.7]
     axes.plot(span, span, label="equal", **{**style(1), "marker": ""})
     axes.errorbar(biased, mean, 4 * error, label="REINFORCE, 4 standard errors", **points(0))
     for row in rows:

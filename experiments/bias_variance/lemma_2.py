@@ -101,7 +101,7 @@ def picture(rows):
         one.axhline(0, color="0.5", lw=0.8)
         one.set(xlabel="unit", ylabel="bias of straight-through", xticks=unit, xlim=(-0.4, 2.6))
         one.set_title(f"gradient {name}", size=10, loc="left")
-        legend(one)
+        legend(one, loc="center right", bbox_to_anchor=(1.0, 0.66))
     return found
 
 

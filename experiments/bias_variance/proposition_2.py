@@ -5,7 +5,20 @@ E[J^2] = (1/tau) pZ(eta) int f'(v)^2 v (1 - v) dv + O(1)
 
 import jax.numpy as jnp
 import numpy as np
-from common import check, claim, column, draws, figure, fit, legend, logistic, main, points, style
+from common import (
+    check,
+    claim,
+    column,
+    draws,
+    figure,
+    fit,
+    legend,
+    logistic,
+    main,
+    points,
+    style,
+    ticks,
+)
 from scipy.integrate import quad
 
 import fsb
@@ -54,9 +67,11 @@ def picture(rows):
     predicted = {**style(1), "marker": ""}
     left.plot(line, CONSTANT / line, label=f"predicted: ${CONSTANT:.3f}/\\tau$", **predicted)
     left.set(xscale="log", yscale="log", ylabel="variance of the gradient in the logit")
+    ticks(left.xaxis, (0.02, 0.05, 0.1, 0.2, 0.5))
+    ticks(left.yaxis, (0.2, 0.5, 1, 2, 5))
     right.errorbar(tau, tau * variance, 4 * tau * error, label="measured", **points(0))
     right.axhline(CONSTANT, label="predicted limit", **predicted)
-    right.set(xlim=(0, None), ylim=(0, None), ylabel=r"$\tau\,\times$ variance")
+    right.set(xlim=(0, None), ylim=(0, 0.13), ylabel=r"$\tau\,\times$ variance")
     for one in (left, right):
         one.set_xlabel(r"temperature $\tau$")
         legend(one)

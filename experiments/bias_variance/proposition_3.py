@@ -65,12 +65,13 @@ def picture(rows):
         zeta = abs(column(rows, "zeta", realisation=k)[0])
         name = f"|η + Z| = {zeta:.2f}"
         left.plot(tau, np.maximum(j, 1e-300), label=name, **style(k))
-        right.plot(zeta / tau, tau * j, **style(k))
-    x = np.linspace(0, 45)
+        exact = zeta / tau < 30  # beyond, 1 - v is rounded in double precision too
+        right.plot((zeta / tau)[exact], (tau * j)[exact], **style(k))
+    x = np.linspace(0, 32)
     right.plot(x, np.exp(-x), color="0.5", lw=1, ls=":", label=r"predicted: $e^{-|\eta+Z|/\tau}$")
     left.set(xscale="log", yscale="log", ylim=(1e-12, 20), xlabel=r"temperature $\tau$")
     left.set_ylabel("|J|, gradient in the logit")
-    right.set(yscale="log", xlim=(0, 45), ylim=(1e-19, 2), xlabel=r"$|\eta + Z|/\tau$")
+    right.set(yscale="log", xlim=(0, 32), ylim=(1e-14, 2), xlabel=r"$|\eta + Z|/\tau$")
     right.set_ylabel(r"$\tau\,|J|$")
     legend(left)
     legend(right)

@@ -5,7 +5,19 @@ In {-a, a} the gradient in p is 2a f'(z). A's Algorithm 1 (and its baseline ST, 
 """
 
 import numpy as np
-from common import ZERO_ONE, check, claim, column, draws, figure, legend, main, sigmoid, style
+from common import (
+    ZERO_ONE,
+    check,
+    claim,
+    column,
+    draws,
+    figure,
+    legend,
+    main,
+    sigmoid,
+    style,
+    ticks,
+)
 
 import fsb
 
@@ -98,6 +110,8 @@ def picture(rows):
             one.errorbar(span / 2 * 1.03**k, ratio, 4 * error, label=name, **style(k))
         one.axhline(1, color="0.5", lw=0.8)
         one.set(xscale="log", yscale="log", xlabel=r"a, of the encoding $\{-a, a\}$")
+        ticks(one.xaxis, SCALES)
+        ticks(one.yaxis, SCALES)
         one.set_ylabel("mean of the estimate / gradient")
         one.set_title(f"{kind} loss", size=10, loc="left")
         legend(one)

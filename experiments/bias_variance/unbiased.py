@@ -7,7 +7,7 @@ gradient of the cost gives another answer when that gradient is hidden.
 
 import jax
 import numpy as np
-from common import SEED, check, claim, figure, legend, main, points
+from common import SEED, check, claim, figure, legend, main, points, ticks
 from jax.flatten_util import ravel_pytree
 
 import fsb
@@ -108,9 +108,10 @@ def picture(rows):
     bias, error, variance = (np.array([r[k] for r in rows]) for k in ("bias", "error", "variance"))
     left.errorbar(place, 100 * bias, 400 * error, label="4 standard errors", **points(0))
     left.axhline(0, color="0.5", lw=0.8)
-    left.set_ylabel("error of the mean, % of the gradient")
+    left.set_ylabel("|bias|, % of the gradient")
     right.plot(place, variance, "ks", ms=5)
     right.set(yscale="log", ylabel="variance (trace of the covariance)")
+    ticks(right.yaxis, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5))
     for one in (left, right):
         one.set_xticks(place, [r["estimator"] for r in rows], rotation=35, size=8, ha="right")
     legend(left)

@@ -116,9 +116,10 @@ def measure(count=2**20):
         "mixed "
         f"ones at least {gap:.0f} standard errors from the gradient. Of {reweighing.NETWORKS} tanh "
         f"networks of 3 units, the bias falls in {100 * networks[0.1]['falls']:.0f} % and rises in "
-        f"{100 * networks[0.1]['rises']:.0f} % with delta = 0.1, falls in "
-        f"{100 * networks[1.0]['falls']:.0f} % and rises in {100 * networks[1.0]['rises']:.0f} % "
-        "with delta = 1, against none",
+        f"{100 * networks[0.1]['rises']:.0f} % with delta = 0.1, "
+        f"{100 * networks[0.5]['falls']:.0f} % and {100 * networks[0.5]['rises']:.0f} % with 0.5, "
+        f"{100 * networks[1.0]['falls']:.0f} % and {100 * networks[1.0]['rises']:.0f} % with 1, "
+        "against no noise",
         "0",
         [
             check("largest distance from eq. 14, standard errors", mixed, "<", 4),
@@ -171,9 +172,9 @@ def picture(rows):
     for k, (key, name) in enumerate(names.items()):
         delta, value = (column(rows, c, what="networks") for c in ("delta", key))
         right.plot(delta, 100 * value, label=name, **style(k))
-    right.set(xlabel=r"noise interval $\delta$", ylim=(0, None))
+    right.set(xlabel=r"noise interval $\delta$", ylim=(0, 100))
     right.set_ylabel(f"% (of {reweighing.NETWORKS} networks of 3 units)")
-    legend(right)
+    legend(right, loc="upper left")
     legend(left)
     legend(middle)
     return found
