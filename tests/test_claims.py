@@ -75,7 +75,7 @@ def test_the_verdict_follows_the_numbers_not_what_is_written(
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ({"B prop 77": record()}, "'B prop 77' is no claim"),
+        ({"B prop 77": record()}, "no claim is called 'B prop 77'"),
         ({"A fig 2": {"ours": "1", "verdict": "surely"}}, "verdict must be one of holds"),
         ({"A fig 2": {"ours": "1"}}, "verdict must be one of holds"),
         ({"A fig 2": {"verdict": "holds"}}, "'A fig 2' has no 'ours'"),
@@ -161,7 +161,7 @@ def test_predictions_against_other_integrals(load):
     assert one.coefficients(eta, slope)[0] == pytest.approx(first, rel=1e-3)
 
     tau, least = 0.05, four.LEAST
-    large = lambda zeta: logistic.pdf(zeta / tau) / tau**0 / tau >= least  # pdf = v (1 - v)
+    large = lambda zeta: logistic.pdf(zeta / tau) / tau >= least  # the density is v (1 - v)
     zeta = np.linspace(-2, 2, 400_001)
     step = zeta[1] - zeta[0]
     assert four.exact(tau)[0] == pytest.approx(
@@ -184,7 +184,7 @@ def test_an_experiment_at_a_small_size(load, tmp_path, monkeypatch):
     variance = p * (1 - p) * (slopes[0] - slopes[1]) ** 2
     found = np.array([row["variance_in_logit"] for row in rows])
     usual = p * (1 - p) * 2**14 > 1000  # otherwise the rare value is too rare
-    assert usual.sum() >= 7
+    assert usual.sum() == 5
     np.testing.assert_allclose(found[usual], variance[usual], rtol=0.1)
 
     monkeypatch.setattr(eight, "measure", lambda: (rows, claims))
