@@ -25,7 +25,9 @@ def load(monkeypatch):
 
 def record(ours=1.0, **more):
     check = {"what": "x", "ours": ours, "relation": "=", "than": 1.0, "tolerance": 0.1}
-    return {"ours": f"x = {ours}", "predicted": "1", "checks": [check], "command": "make x", **more}
+    sure = {"what": "y", "ours": 0.0, "relation": "<", "than": 1.0, "tolerance": 0.0}
+    both = {"checks": [check, sure], "command": "make x"}
+    return {"ours": f"x = {ours}", "predicted": "1", **both, **more}
 
 
 def put(folder, records, name="one"):
@@ -62,6 +64,14 @@ def test_the_ledger_is_made_of_the_result_files(load, tmp_path):
         (None, (), "does not hold"),  # it was not finite
         (1.2, ({"ours": 3.0, "relation": ">", "than": 2.0},), "holds with correction"),
         (1.2, ({"ours": 3.0, "relation": "<", "than": 2.0},), "does not hold"),
+        (
+            1.2,
+            (
+                {"ours": 3.0, "relation": ">", "than": 2.0},
+                {"ours": 1.0, "relation": ">", "than": 2.0},
+            ),
+            "does not hold",
+        ),  # fmt: skip
     ],
 )
 def test_the_verdict_follows_the_numbers_not_what_is_written(
@@ -182,6 +192,8 @@ def test_an_experiment_at_a_small_size(load, tmp_path, monkeypatch):
     p = np.array([row["p"] for row in rows])
     slopes = eight.HIGH * (1 - p), eight.LOW * p  # in the logit, of the draws 1 and -1
     variance = p * (1 - p) * (slopes[0] - slopes[1]) ** 2
+    predicted = np.array([row["predicted"] for row in rows]) * (2 * p * (1 - p)) ** 2
+    np.testing.assert_allclose(predicted, variance)
     found = np.array([row["variance_in_logit"] for row in rows])
     usual = p * (1 - p) * 2**14 > 1000  # otherwise the rare value is too rare
     assert usual.sum() == 5

@@ -50,7 +50,7 @@ MUTATIONS = [
 
 
 def copy_of_the_repository(folder):
-    for name in ("fsb", "tests", "configs"):
+    for name in ("fsb", "tests", "configs", "scripts", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
 
