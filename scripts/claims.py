@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -64,6 +65,17 @@ def verdict(path, name, record):
     return record["verdict"]
 
 
+def words(value):
+    """Numbers and named numbers as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {nested(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def nested(value):
+    return f"({words(value)})" if isinstance(value, dict) else words(value)
+
+
 def cell(text):
     return str(text).replace("\n", " ").replace("|", "\\|")
 
@@ -76,11 +88,19 @@ def line(claim, record):
         cells = [claim.id, claim.statement, words, "", published, command(claim.command)]
     else:
         theirs = record.get("theirs") or record.get("predicted") or claim.published
-        ours = record["ours"] + (f" *{record['note']}*" if record.get("note") else "")
-        origin = f" ({record['commit']})" if record.get("commit") else ""
+        ours = words(record["ours"]) + (f" *{record['note']}*" if record.get("note") else "")
+        commit = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", record.get("commit") or "")
+        origin = f" ({commit})" if commit else ""
         shown = f"**{record['verdict']}**"
         shows = command(record.get("command") or claim.command) + origin
-        cells = [claim.id, record.get("claim") or claim.statement, shown, ours, theirs, shows]
+        cells = [
+            claim.id,
+            record.get("claim") or claim.statement,
+            shown,
+            ours,
+            words(theirs),
+            shows,
+        ]
     return "| " + " | ".join(map(cell, cells)) + " |"
 
 

@@ -43,13 +43,15 @@ def row(text, name):
 def test_the_ledger_is_made_of_the_result_files(load, tmp_path):
     claims = load("claims")
     put(tmp_path, {"B prop 2": record(commit="abc", note="with a | bar")})
-    put(tmp_path, {"A fig 2": {"ours": "-99", "verdict": claims.OPEN}}, "two")
+    two = {"ours": {"a": -99.12345, "b": {"c": 1}}, "commit": 40 * "a", "verdict": claims.OPEN}
+    put(tmp_path, {"A fig 2": two}, "two")
     text = claims.build(tmp_path)
     assert row(text, "B prop 2")[2:] == [
         "**holds**", "x = 1.0 *with a \\| bar*", "1", "`make x` (abc)",
     ]  # fmt: skip
     assert row(text, "B prop 1")[2] == claims.OPEN
-    assert row(text, "A fig 2")[2:4] == [f"**{claims.OPEN}**", "-99"]
+    assert row(text, "A fig 2")[2:4] == [f"**{claims.OPEN}**", "a -99.12, b (c 1)"]
+    assert row(text, "A fig 2")[-1].endswith("(aaaaaaa)")
     assert row(text, "C fig 5")[2] == claims.DRAWING
     left = len(claims.CLAIMS) - 2  # the drawing, and the one that was measured
     assert f"1 hold, 0 hold with correction, 0 do not hold, {left} not yet measured" in text
@@ -71,7 +73,7 @@ def test_the_ledger_is_made_of_the_result_files(load, tmp_path):
                 {"ours": 1.0, "relation": ">", "than": 2.0},
             ),
             "does not hold",
-        ),  # fmt: skip
+        ),
     ],
 )
 def test_the_verdict_follows_the_numbers_not_what_is_written(
@@ -108,7 +110,7 @@ def test_every_claim_has_a_name_of_its_own_and_a_paper(load):
     names = [claim.id for claim in claims.CLAIMS]
     assert len(set(names)) == len(names)
     assert {name.split()[0] for name in names} == set(claims.PAPERS)
-    counts = {"A lemma": 2, "A fig": 6, "A table": 2, "B prop": 10, "B fig": 3, "C theorem": 2,
+    counts = {"A lemma": 2, "A fig": 7, "A table": 2, "B prop": 10, "B fig": 3, "C theorem": 2,
               "C fig": 7, "C table": 3, "D fig": 3, "D table": 3}  # fmt: skip
     for start, count in counts.items():
         assert sum(name.startswith(start + " ") for name in names) == count, start

@@ -95,13 +95,7 @@ def picture(rows):
         for end in {"foust": (), "gumbel_rao": (-1,)}.get(name, (0, -1)):
             axes.annotate(f"{settings[end]:g}", (max(bias[end], floor), variance[end]), size=7,
                           xytext=(4, 4), textcoords="offset points")  # fmt: skip
-    offset = {
-        "rloo": (6, 5),
-        "arm": (6, -6),
-        "disarm": (6, 0),
-        "reinforce": (6, -9),
-        "darn": (-26, 5),
-    }
+    names = {"arm": "arm, rloo", "rloo": "", "disarm": "", "reinforce": "reinforce, disarm"}
     for row in rows:
         name = row["estimator"]
         if name in FAMILIES:
@@ -109,8 +103,9 @@ def picture(rows):
         zero = name in UNBIASED
         x = floor if zero else row["bias"]
         axes.plot(x, row["variance"], "k*" if zero else "kx", ms=7)
-        axes.annotate(name, (x, row["variance"]), size=8, textcoords="offset points",
-                      xytext=offset.get(name, (5, -3)))  # fmt: skip
+        place = (-26, 5) if name == "darn" else (6, -3)
+        axes.annotate(names.get(name, name), (x, row["variance"]), size=8, xytext=place,
+                      textcoords="offset points")  # fmt: skip
     axes.plot([], [], "k*", label="unbiased, drawn at the left edge", ls="none")
     axes.set(xscale="log", yscale="log", xlim=(0.85 * floor, None))
     axes.set(xlabel="|bias| / |gradient|", ylabel="variance (trace of the covariance)")

@@ -81,7 +81,7 @@ def picture(rows):
                     color=style(k)["color"])  # fmt: skip
     middle.plot([], [], "ko", ms=3, label="exact")
     left.fill_between(
-        zeta, logistic(zeta - ETA) * 5, color="0.85", label="density of η + Z, five times"
+        zeta, logistic(zeta - ETA) * 5, color="0.85", label=r"$5\times$ density of η + Z"
     )
     left.set(xlabel="η + Z", ylabel=r"factor $v(1-v)/\tau$")
     middle.set(xscale="log", yscale="log", xlabel="factor", ylabel="density per decade")
