@@ -83,9 +83,9 @@ def cell(text):
 def line(claim, record):
     """One row of a table."""
     if record is None:
-        words = DRAWING if claim.published == DRAWING else OPEN
+        state = DRAWING if claim.published == DRAWING else OPEN
         published = "" if claim.published == DRAWING else claim.published
-        cells = [claim.id, claim.statement, words, "", published, command(claim.command)]
+        cells = [claim.id, claim.statement, state, "", published, command(claim.command)]
     else:
         theirs = record.get("theirs") or record.get("predicted") or claim.published
         ours = words(record["ours"]) + (f" *{record['note']}*" if record.get("note") else "")
