@@ -105,6 +105,14 @@ def test_what_is_wrong_in_a_result_file_takes_one_line(load, tmp_path, records, 
         claims.build(tmp_path)
 
 
+def test_every_command_names_a_file_or_an_experiment_there_is(load):
+    for claim in load("ledger").CLAIMS:
+        for word in claim.command.split():
+            assert not word.endswith(".py") or (ROOT / word).exists(), word
+            name = word.removeprefix("experiment=")
+            assert name == word or (ROOT / "configs" / "experiment" / f"{name}.yaml").exists(), word
+
+
 def test_every_claim_has_a_name_of_its_own_and_a_paper(load):
     claims = load("ledger")
     names = [claim.id for claim in claims.CLAIMS]
