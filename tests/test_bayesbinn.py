@@ -204,6 +204,7 @@ def test_released_is_deterministic_straight_through_after_its_start(key):
     np.testing.assert_allclose(others[-1] * 1000 / 1e-10, first, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_form_as_derived_learns_at_a_moderate_temperature_alone(key):
     """At the published one the noise never meets lam: nothing but the decay acts."""
     rules = (bayesbinn(1e-3, 0.5, 1000), bayesbinn(1e-3, 1e-10, 1000))
