@@ -1,22 +1,29 @@
-"""The picture of the experiment: accuracy, agreement of signs, and the two laws of the variance."""
+"""The picture of the experiment: accuracy, agreement of signs, and the two laws of the variance.
+
+    python experiments/bayesbinn/figure.py experiments/bayesbinn
+
+draws it again, from the tables in that folder.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
-from training import APART, APART_AFTER, CONTROL, SAME, SAME_AFTER
+from training import APART, APART_AFTER, CONTROL, SAME, SAME_AFTER, START_UP
 from variance import AT, TAUS
 
+from fsb.log import MetricsFile
 from fsb.plots import COLOURS, DASHES, MARKERS
 
 
-def draw(path: Path, accuracies: list, agreements: list, variance: list, start_up: int) -> None:
+def draw(path: Path, accuracies: list, agreements: list, variance: list) -> None:
     """Saves the four panels; rows as ``train`` and ``variances`` return them."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, PercentFormatter
 
-    figure = Figure(figsize=(10, 7.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(10, 7.4), dpi=120, layout="constrained")
     (right, signs), (hot, many) = figure.subplots(2, 2)
     names = [name for name in accuracies[0] if name != "step"]
     for i, name in enumerate(names):
@@ -28,7 +35,7 @@ def draw(path: Path, accuracies: list, agreements: list, variance: list, start_u
             (row["step"], 100 * row[name]) for row in agreements if name in row and row["step"]
         ]
         lines(signs, i, name, points, 4)
-    signs.axvline(start_up, color="0.6", linewidth=0.8)
+    signs.axvline(START_UP, color="0.6", linewidth=0.8)
     signs.set(xlabel="step", ylabel="weights of the same sign", xscale="log")
     signs.set_title("released and det_ste_decay", loc="left", size=10)
     for axes in (right, signs):
@@ -41,6 +48,8 @@ def draw(path: Path, accuracies: list, agreements: list, variance: list, start_u
     hot.set_title("bayesbinn as derived, |lam| = 1", loc="left", size=10)
     many.set_title(f"the mean of S samples, temperature {AT}", loc="left", size=10)
     many.set_xticks([row["samples"] for row in several], [str(row["samples"]) for row in several])
+    many.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    many.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     many.minorticks_off()
     for axes in (right, signs, hot, many):
         axes.grid(color="0.9", linewidth=0.6)
@@ -67,3 +76,11 @@ def law(axes, rows: list, x: str, y: str, label: str) -> None:
     measured = [row[y] for row in rows]
     axes.errorbar(at, measured, errors, fmt="o", color="black", markersize=5, label=found)
     axes.set(xscale="log", yscale="log")
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    names = ("results", "agreement", "variance")
+    tables = [MetricsFile(folder / f"{name}.csv").read() for name in names]
+    for kind in ("png", "pdf"):
+        draw(folder / f"bayesbinn.{kind}", *tables)

@@ -104,7 +104,7 @@ def main(options: argparse.Namespace) -> None:
         write_csv(options.out / f"{name}.csv", rows)
     write_json_atomic(options.out / "claims.json", {n: c | origin for n, c in found.items()})
     for kind in ("png", "pdf"):
-        draw(options.out / f"bayesbinn.{kind}", *trained[:2], variance, training.START_UP)
+        draw(options.out / f"bayesbinn.{kind}", *trained[:2], variance)
     print(provenance()["device"], {name: claim["verdict"] for name, claim in found.items()})
 
 
