@@ -127,7 +127,8 @@ CLAIMS = tuple(
          HERE.format("unbiased")),
         ("D table 2", "Test likelihood of structured prediction",
          "392-200-200-392: LR-C-VN-IDB 63.2, MuProp-C 57.7, MuProp-C-VN 56.7, ST 56.1, 1/2 57.2; "
-         "3 layers 100.6, 62.7, 57.2, 54.4, 55.8; TFD 38.2, 29.6, 28.2, 27.7, 27.6", TRAIN.format("muprop_table2")),
+         "3 layers 100.6, 62.7, 57.2, 54.4, 55.8; TFD 38.2, 29.6, 28.2, 27.7, 27.6",
+         TRAIN.format("muprop_table2")),
         ("D table 3", "Variational bounds on MNIST",
          "SBN 200: LR 113.5, MuProp-C 113.6, ST 129.4, 1/2 112.4; 200-200: 99.7, 100.4, 119.9, "
          "103.5; fDARN 92.1, 92.9, 110.2, 94.2; categorical 107.7, 108.6, 114.5, 120.5",
