@@ -27,7 +27,7 @@ FLOORS = {
     "3": "estimators networks",
     "4": "gradients objectives fourier",
     "5a": "diagnostics data parallel optimizers checkpoint compose factory wandb_logger runfolder "
-    "plots pictures progress interrupt compilation bench_torch",
+    "bayesbinn plots pictures progress interrupt compilation bench_torch",
     "5b": "__init__ step config log",
     "5c": "assemble metrics",
     "5d": "report problems lab_report",
