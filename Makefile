@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 ARGS ?=
 TESTS := $(RUN) -m pytest -n auto --dist loadfile
 
-.PHONY: help train test check lint bench test-matrix clean
+.PHONY: help train test check lint bench claims test-matrix clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed ## ruff and the type checker
 
 bench: $(VENV)/.installed ## speed of the train step, as ratios
 	$(RUN) -m fsb.bench $(ARGS)
+
+claims: $(VENV)/.installed ## every proposition as an experiment (4 minutes), then experiments/CLAIMS.md
+	$(RUN) scripts/claims.py --measure
 
 test-matrix: ## the fast tests on Python 3.11 and 3.12 with jax 0.10.2, 0.11.2 and the newest
 	scripts/test_matrix.sh

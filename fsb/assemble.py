@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fsb import parallel
-from fsb.config import build
+from fsb.config import build, load_run_config
 from fsb.data import Dataset
 from fsb.networks import (
     BernoulliLikelihood,
@@ -19,7 +20,7 @@ from fsb.networks import (
     GaussianLikelihood,
     Likelihood,
 )
-from fsb.schema import unknown
+from fsb.schema import Train, unknown
 from fsb.sites import site_key
 from fsb.step import Recipe, TrainState, estimate, first_state
 from fsb.types import Array, FsbError
@@ -66,39 +67,69 @@ class Parts(NamedTuple):
 
 
 def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
-    """Builds what a training configuration names, and traces one step of it.
+    """Builds what a training configuration names.
 
     Args:
       batch_size: in place of the configuration's.
 
     Raises:
       FsbError: a part cannot be built, or the parts do not fit together: the data are not there,
-        the batch does not suit the data or the devices, the estimator cannot serve the model.
+        the batch does not suit the data or the devices.
     """
     parallel.join(**config.distributed)
     layout = parallel.layout(config.devices)
     batch_size = batch_size or config.batch_size
     if batch_size % layout.size:
         raise FsbError(f"batch_size={batch_size}: must be a multiple of the {layout.size} devices")
-    modules = config.modules
-    data = build(config.data, modules=modules)
+    data = _part(config, "data")
     if batch_size > len(data.train):
         raise FsbError(
             f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"
         )
     likelihood = _likelihood(config.get("likelihood"), data.preprocess.likelihood)
     recipe = Recipe(
-        model=build(config.model, data.shape, likelihood, modules=modules),
-        objective=build(config.objective, modules=modules),
+        model=_part(config, "model", data.shape, likelihood),
+        objective=_part(config, "objective"),
         preprocess=data.preprocess.apply,
-        estimator=build(config.estimator, modules=modules),
-        optimizer=build(config.optimizer, modules=modules),
+        estimator=_part(config, "estimator"),
+        optimizer=_part(config, "optimizer"),
         control_optimizer=_control_optimizer(config),
         layout=layout,
     )
-    parts = Parts(data, recipe, batch_size, config.seed)
-    _trace(parts)
-    return parts
+    return Parts(data, recipe, batch_size, config.seed)
+
+
+def reopen(
+    run: str,
+    devices: int | None = 1,
+    data_root: str | None = None,
+    modules: Iterable[str] = (),
+    batch_size: int | None = None,
+) -> tuple[DictConfig, Parts]:
+    """The configuration of a run and its parts, to look at: nothing is trained.
+
+    Args:
+      run: its folder.
+      devices: to use, all with None; the batch is made to suit them.
+      data_root: where the data is, if not where the run found it.
+      modules: your own modules, whose functions the run's configuration may name.
+      batch_size: in place of the run's.
+    """
+    saved = load_run_config(run, Train, modules)
+    OmegaConf.set_struct(saved, False)
+    saved.devices = devices
+    saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
+    if data_root is not None:
+        saved.data.root = data_root
+    count = parallel.layout(devices).size
+    return saved, assemble(saved, max(1, (batch_size or saved.batch_size) // count) * count)
+
+
+def _part(config: DictConfig, name: str, *args: Any) -> Any:
+    """What the group ``name`` of the configuration describes."""
+    if "_target_" not in config[name]:
+        raise FsbError(f"{name}: its configuration has no _target_, the name of a factory")
+    return build(config[name], *args, modules=config.modules)
 
 
 def _likelihood(name: str | None, natural: str) -> Likelihood:
@@ -121,11 +152,15 @@ def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:
     """That of the configuration; for a run from before there was one, what it had."""
     if config.get("control_optimizer") is None:
         return optax.adam(1e-3)
-    return build(config.control_optimizer, modules=config.modules)
+    return _part(config, "control_optimizer")
 
 
-def _trace(parts: Parts) -> None:
-    """One step with shapes in place of arrays: an estimator says here what it cannot serve."""
+def try_step(parts: Parts) -> None:
+    """One step with shapes in place of arrays.
+
+    Raises:
+      FsbError: the estimator cannot serve the model.
+    """
 
     def one_step(images, mean):
         state = first_state(parts.recipe, parts.seed, images, mean)

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from fsb import estimators, optimizers, parallel, runfolder
 from fsb.config import program
-from fsb.data.preprocess import dynamic
+from fsb.data.preprocess import Preprocess, dynamic
 from fsb.files import write_json_atomic
 from fsb.log import MetricsFile
 from fsb.networks import BernoulliLikelihood, vae
@@ -84,28 +84,36 @@ VARIANTS: dict[str, Callable[[], Estimator]] = {
 }
 
 
-def images() -> np.ndarray:
+def images(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     """Random 8-bit images: what they show does not change the time."""
-    return np.random.default_rng(0).integers(0, 256, (IMAGES, *SHAPE), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
 
 
-def train_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
-    """``steps`` real train steps, as ``fsb.train`` runs them."""
+def vae_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
+    """``steps`` train steps of the VAE that the configuration describes."""
+    model = vae(SHAPE, BernoulliLikelihood(), layers=config.layers, width=config.width)
+    return train_chunk(config, estimator, model, dynamic())
+
+
+def train_chunk(
+    config: DictConfig, estimator: Estimator, model: Any, preprocess: Preprocess
+) -> Chunk:
+    """``steps`` real train steps, as ``fsb.train`` runs them, of ``batch_size`` images each."""
     layout = parallel.layout(1)
     recipe = Recipe(
-        model=vae(SHAPE, BernoulliLikelihood(), layers=config.layers, width=config.width),
+        model=model,
         objective=elbo(),
-        preprocess=dynamic().apply,
+        preprocess=preprocess.apply,
         estimator=estimator,
         optimizer=optimizers.sgd(1e-4),
         control_optimizer=optimizers.adam(1e-3),
         layout=layout,
     )
-    pool = layout.replicate(images())
+    pool = layout.replicate(images(model.shape))
     rows = np.random.default_rng(1).integers(0, IMAGES, (config.steps, config.batch_size))
     indices = layout.replicate(rows.astype(np.int32))
     start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
-    state = start(recipe, 0, pool[: config.batch_size], jnp.full(SHAPE, 0.5))
+    state = start(recipe, 0, pool[: config.batch_size], jnp.full(model.shape, 0.5))
 
     def chunk():
         nonlocal state
@@ -166,7 +174,7 @@ def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
 
 def chunks(config: DictConfig) -> dict[str, Chunk]:
     """Every variant by name; PyTorch's where it is wanted and installed."""
-    found = {name: train_chunk(config, make()) for name, make in VARIANTS.items()}
+    found = {name: vae_chunk(config, make()) for name, make in VARIANTS.items()}
     found["matrix products"] = matrix_products(config)
     if config.torch and importlib.util.find_spec("torch"):
         from fsb.bench_torch import train_chunk as torch_chunk

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fsb import metrics, parallel, report, runfolder
-from fsb.assemble import Parts, assemble
+from fsb import metrics, report, runfolder
+from fsb.assemble import Parts, reopen
 from fsb.checkpoint import Checkpoints
 from fsb.compilation import compilation_cache
-from fsb.config import load_run_config, program
+from fsb.config import program
 from fsb.files import write_json_atomic
 from fsb.record import bits, bounds, estimator_name, variables
-from fsb.schema import Evaluate, Train
+from fsb.schema import Evaluate
 from fsb.types import FsbError
 
 WHICH = {"last": "latest", "best": "best"}
@@ -22,35 +22,23 @@ WHICH = {"last": "latest", "best": "best"}
 
 def check(config: DictConfig) -> None:
     """Whether there is such a run, its data, and a checkpoint."""
-    reopen(config)
+    reopen(config.run, config.devices, config.data_root, config.modules)
     if not Checkpoints(Path(config.run) / "checkpoints").steps():
         raise FsbError(f"{config.run}: it holds no checkpoint yet")
-
-
-def reopen(config: DictConfig) -> tuple[DictConfig, Parts]:
-    """The configuration of the run and its parts, on the devices asked for."""
-    saved = load_run_config(config.run, Train, config.modules)
-    OmegaConf.set_struct(saved, False)
-    saved.devices = config.devices
-    saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
-    if config.data_root is not None:
-        saved.data.root = config.data_root
-    # Nothing is trained, so that the batch need only suit the devices.
-    count = parallel.layout(config.devices).size
-    return saved, assemble(saved, max(1, saved.batch_size // count) * count)
 
 
 @program("evaluate", Evaluate, check)
 def main(config: DictConfig) -> None:
     """Evaluate a run; the numbers and pictures go into its folder, under evaluation/."""
     compilation_cache(config.compilation_cache)
-    saved, parts = reopen(config)
+    saved, parts = reopen(config.run, config.devices, config.data_root, config.modules)
     folder = Path(config.run)
     checkpoints = Checkpoints(folder / "checkpoints")
     state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])
     parts = parts._replace(seed=config.seed)
     title = f"{parts.data.name} {estimator_name(saved)}, step {step}, {config.split}"
-    results = evaluate(parts, variables(state), config)
+    now = variables(parts, state, config.batch_size)
+    results = evaluate(parts, now, config)
     home = folder / "evaluation" / f"{config.split}_{step}"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -58,7 +46,7 @@ def main(config: DictConfig) -> None:
         raise FsbError(f"cannot make the folder {home}: {error.strerror}") from error
     record = {"step": step, "split": config.split, "seed": config.seed}
     write_json_atomic(home / "evaluation.json", record | results | runfolder.provenance())
-    report.save(parts, variables(state), home, title, config.split)
+    report.save(parts, now, home, title, config.split)
     print(title)
     for name, value in results.items():
         print(f"{name:>16}  {value:.4f}" if isinstance(value, float) else f"{name:>16}  {value}")

@@ -35,6 +35,7 @@ def evaluate(
       elbo, elbo_se: mean over the images and its standard error, in nats.
       kl_1, kl_2, ...: of each layer, in nats, bottom first.
       active_1, ...: number of active units of each layer.
+      collapsed_layers: how many layers, from the top down, have none: they tell nothing of x.
     """
     total = None
     for number, (part, weight) in enumerate(_batches(recipe, images, batch)):
@@ -50,7 +51,8 @@ def evaluate(
     for layer, (first, second) in enumerate(sums["units"], start=1):
         variance = second / count - (first / count) ** 2
         out[f"active_{layer}"] = int((variance > ACTIVE).sum())
-    return out
+    alive = [layer for layer in range(1, len(sums["units"]) + 1) if out[f"active_{layer}"]]
+    return out | {"collapsed_layers": len(sums["units"]) - max(alive, default=0)}
 
 
 def bound(
@@ -114,6 +116,15 @@ def _bounds(recipe: Recipe, variables: PyTree, images: Array, key: Array, num_sa
 @jax.jit
 def _added(left: PyTree, right: PyTree) -> PyTree:
     return jax.tree.map(jnp.add, left, right)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> PyTree:
+    """The collection "statistics" of a model with BatchNorms, as it measures them on a batch."""
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+    measure = lambda sample: recipe.model.apply(variables, x, sample, mutable=["statistics"])
+    return record(measure, ancestral(sample_key))[0][1]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -8,16 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from omegaconf import OmegaConf
 
-from fsb.assemble import assemble
+from fsb.assemble import reopen
 from fsb.checkpoint import Checkpoints
-from fsb.config import load_run_config
 from fsb.distributions import Bernoulli, Categorical
 from fsb.factory import from_file
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo
-from fsb.schema import Train
 from fsb.types import Array, FsbError, Loss, PyTree
 
 
@@ -141,19 +138,13 @@ def run(
       data_root: where the data is, if not where the run found it.
       modules: your own modules, whose functions the run's configuration may name.
     """
-    saved = load_run_config(run, Train, modules or ())
-    OmegaConf.set_struct(saved, False)
-    saved.devices = 1
-    saved.distributed = {"coordinator": None, "num_processes": 1, "process_id": 0}
-    if data_root is not None:
-        saved.data.root = data_root
-    parts = assemble(saved, batch_size)
+    _, parts = reopen(run, 1, data_root, modules or (), batch_size)
     store = Checkpoints(Path(run) / "checkpoints")
     steps = _steps(checkpoints, store.steps(), run)
     states = {step: store.restore(parts.first_state(), step)[0] for step in steps}
     state = states[steps[-1]]
     x = parts.recipe.preprocess(parts.key("lab"), jnp.asarray(parts.probe))
-    loss = parts.recipe.loss(state.constants, x)
+    loss = parts.recipe.loss(state.constants, x, state.step)
     return Problem(loss, {step: state.params for step, state in states.items()})
 
 

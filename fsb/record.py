@@ -26,6 +26,7 @@ class Record:
 
     rows: of metrics.csv up to the current step.
     score: the newest validation ELBO, by which checkpoints are ranked; None before the first.
+    waited: seconds since the last row in which training waited for data.
     """
 
     def __init__(self, parts: Parts, config: DictConfig, folder: Path, log: Logger, step: int):
@@ -39,10 +40,12 @@ class Record:
         self._start = time.monotonic() - (self.rows[-1]["wall_seconds"] if self.rows else 0.0)
         self._batch = config.get("eval_batch_size", 512)
         self._probe = parts.recipe.layout.split(parts.probe)
+        self.waited, self._last = 0.0, time.monotonic()
 
     def evaluate(self, state: TrainState, bar: Progress) -> TrainState:
         """Adds a row to metrics.csv; returns the state with an empty loss window."""
-        row = self._row(state)
+        data_wait = self.waited / (time.monotonic() - self._last)
+        row = self._row(state) | {"data_wait": data_wait if self.rows else None}
         self.score = row["valid_elbo"]
         bar.update(row["step"], **{"test ELBO": row["test_elbo"]})
         row["steps_per_second"] = bar.steps_per_second
@@ -51,16 +54,18 @@ class Record:
         self.rows.append({name: value for name, value in row.items() if value is not None})
         pictures = {}
         if self.log.pictures:
-            pictures = report.grids(self.parts, variables(state))
+            pictures = report.grids(self.parts, variables(self.parts, state, self._batch))
         self.log.log(row["step"], self.rows[-1], pictures)
+        self.waited, self._last = 0.0, time.monotonic()
         return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))
 
     def finish(self, state: TrainState) -> None:
         """Writes the pictures and summary.json of a finished run."""
         parts, final = self.parts, self.rows[-1]
         batch = min(128, self._batch)  # a bound takes several samples of each side by side
-        found = bounds(parts, variables(state), self.config.bound_samples, "test", batch)
-        report.save(parts, variables(state), self.folder, self.title)
+        now = variables(parts, state, self._batch)
+        found = bounds(parts, now, self.config.bound_samples, "test", batch)
+        report.save(parts, now, self.folder, self.title)
         if jax.process_index() != 0:
             return
         summary = {
@@ -85,12 +90,11 @@ class Record:
 
     def _row(self, state: TrainState) -> dict[str, Any]:
         parts, step = self.parts, int(state.step)
-        data, now = parts.data, variables(state)
+        data, now = parts.data, variables(parts, state, self._batch)
         key = jax.random.fold_in(parts.key("evaluation"), step)
         splits = {
-            "train": data.train[: self.config.eval_examples],
-            "valid": data.valid,
-            "test": data.test,
+            split: spread(getattr(data, split), self.config.eval_examples)
+            for split in ("train", "valid", "test")
         }
         results = {
             split: metrics.evaluate(
@@ -102,16 +106,29 @@ class Record:
         steps = step - (self.rows[-1]["step"] if self.rows else 0)
         row["train_objective"] = -float(state.loss_sum) / steps if steps else None
         row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
-        layers = ("kl_", "active_")
+        layers = ("kl_", "active_", "collapsed_")
         row |= {name: v for name, v in results["test"].items() if name.startswith(layers)}
         gradients = gradient_statistics(parts.recipe, state, self._probe, key)
         row |= {name: float(value) for name, value in gradients.items()}
         return row | {"learning_rate": learning_rate(state.opt_state)}
 
 
-def variables(state: TrainState) -> PyTree:
-    """What the model is applied to."""
-    return {"params": state.params, "constants": state.constants}
+def spread(images: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the images, evenly spread, for a set may be sorted by class."""
+    if len(images) <= most:
+        return images
+    return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
+
+
+def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:
+    """What the model is applied to, with the statistics of ``batch`` training images if it asks."""
+    found = {"params": state.params, "constants": state.constants}
+    if getattr(parts.recipe.model, "mixes_examples", False):
+        count = parts.recipe.layout.size
+        images = spread(parts.data.train, max(1, batch // count) * count)
+        batch_of = parts.recipe.layout.split(images[: len(images) // count * count])
+        found |= metrics.statistics(parts.recipe, found, batch_of, parts.key("statistics"))
+    return found
 
 
 def bounds(

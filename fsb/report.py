@@ -18,11 +18,19 @@ COUNT = 40
 def draw(
     parts: Parts, variables: PyTree, split: str = "test"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images x of a split, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1]."""
+    """Images x of a split, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1].
+
+    The samples of a model without ``generate``, such as one of structured prediction, are further
+    reconstructions of the first images.
+    """
     data_key, model_key = jax.random.split(parts.key("pictures"))
     images = parts.recipe.layout.replicate(getattr(parts.data, split)[:COUNT])
     x, mean = metrics.reconstruct(parts.recipe, variables, images, data_key)
-    samples = metrics.generate(parts.recipe, variables, model_key, COUNT)
+    if hasattr(parts.recipe.model, "generate"):
+        samples = metrics.generate(parts.recipe, variables, model_key, COUNT)
+    else:  # it needs an image to begin with: a row shows ten means of the same one
+        few = jax.numpy.repeat(images[: COUNT // 10], 10, axis=0)
+        samples = metrics.reconstruct(parts.recipe, variables, few, model_key)[1]
     return np.asarray(x), np.asarray(mean), np.asarray(samples)
 
 

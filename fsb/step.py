@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from fsb.gradients import Gradients, init, stateful_value_and_grad
+from fsb.objectives import Objective
 from fsb.parallel import Layout
-from fsb.types import Array, Estimator, Evidence, FsbError, Loss, PyTree
+from fsb.types import Array, Estimator, FsbError, Loss, PyTree
 
 
 class TrainState(NamedTuple):
@@ -41,23 +42,23 @@ class Recipe(NamedTuple):
     """What a train step is made of: pure functions, chosen once.
 
     model: a Flax module, ``apply(variables, x, sample) -> Evidence``.
-    objective: ``objective(evidence) -> losses [B]``.
+    objective: ``objective(evidence, step) -> losses [B]``.
     preprocess: ``preprocess(key, stored images) -> x``, with fresh noise from the key.
     layout: the devices; a batch is split over them.
     """
 
     model: Any
-    objective: Callable[[Evidence], Array]
+    objective: Objective
     preprocess: Callable[[Array, Array], Array]
     estimator: Estimator
     optimizer: optax.GradientTransformation
     control_optimizer: optax.GradientTransformation
     layout: Layout
 
-    def loss(self, constants: PyTree, x: Array) -> Loss:
-        """The loss of one batch: ``loss(params, sample) -> losses [B]``."""
+    def loss(self, constants: PyTree, x: Array, step: Array | int) -> Loss:
+        """The loss of one batch at a step: ``loss(params, sample) -> losses [B]``."""
         return lambda params, sample: self.objective(
-            self.model.apply({"params": params, "constants": constants}, x, sample)
+            self.model.apply({"params": params, "constants": constants}, x, sample), step
         )
 
 
@@ -69,19 +70,26 @@ def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainS
       mean: of the preprocessed training images, shaped like one of them.
 
     Raises:
-      FsbError: if the model has variables beside params and constants, such as BatchNorm's.
+      FsbError: if the model has variables beside params, constants and the statistics that are
+        measured anew, such as running averages; or if it mixes examples under an estimator that
+        takes them for independent.
     """
     key = jax.random.key(seed)
     params_key, control_key, data_key, run_key = jax.random.split(key, 4)
     x = recipe.preprocess(data_key, images)
     variables = recipe.model.init(params_key, x, lambda name, dist, eta: dist.mean(eta))
-    if more := variables.keys() - {"params", "constants"}:
+    if more := variables.keys() - {"params", "constants", "statistics"}:
         raise FsbError(
             f"the model keeps {', '.join(sorted(more))} beside its params, which a run does not "
             "update: put GroupNorm or LayerNorm in place of BatchNorm"
         )
+    if "statistics" in variables and recipe.estimator.rule is None:
+        raise FsbError(
+            "BatchNorm makes the losses of a batch depend on each other, for which only local "
+            "estimators are right, such as st, darn and foust; or choose model.norm=group"
+        )
     params, constants = variables["params"], {"mean": mean}
-    control, state = init(recipe.estimator, recipe.loss(constants, x), params, control_key)
+    control, state = init(recipe.estimator, recipe.loss(constants, x, 0), params, control_key)
     return TrainState(
         step=jnp.int32(0),
         key=run_key,
@@ -99,7 +107,7 @@ def estimate(recipe: Recipe, train: TrainState, images: Array, key: Array) -> Gr
     """One gradient estimate on a batch of stored images [B, ...]."""
     data_key, sample_key = jax.random.split(key)
     images = jax.lax.with_sharding_constraint(images, recipe.layout.batched)
-    loss = recipe.loss(train.constants, recipe.preprocess(data_key, images))
+    loss = recipe.loss(train.constants, recipe.preprocess(data_key, images), train.step)
     return stateful_value_and_grad(recipe.estimator, loss)(
         train.params, train.control, train.state, sample_key
     )

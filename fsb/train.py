@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fsb import parallel, runfolder
-from fsb.assemble import Parts, assemble
+from fsb.assemble import Parts, assemble, try_step
 from fsb.checkpoint import Checkpoints
 from fsb.compilation import compilation_cache
 from fsb.config import build, load_run_config, program
@@ -48,7 +49,7 @@ def check(config: DictConfig) -> None:
     if config.resume:
         load_run_config(config.resume, Train, config.modules)
     else:
-        assemble(config)
+        try_step(assemble(config))
 
 
 @program("train", Train, check)
@@ -143,8 +144,11 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
             stops = (config.eval_every, config.checkpoint_every)
             left = [config.max_steps - step, *(every - step % every for every in stops)]
             count = min(config.steps_per_call, *left)
-            sum_before = float(state.loss_sum)
-            state = run_steps(parts.recipe, state, *batches(step, count), count)
+            sum_before = float(state.loss_sum)  # waits for the chunk before
+            asked_at = time.monotonic()
+            images, indices = batches(step, count)
+            record.waited += time.monotonic() - asked_at
+            state = run_steps(parts.recipe, state, images, indices, count)
             step += count
             bar.update(step, **{"train ELBO": (sum_before - float(state.loss_sum)) / count})
             last = step == config.max_steps

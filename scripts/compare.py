@@ -12,7 +12,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from fsb import plots
 from fsb.log import MetricsFile
@@ -42,7 +42,9 @@ def settings(folder: Path) -> dict[str, str]:
     flat = {}
     for group in ("data", "model", "estimator", "optimizer"):
         for key, value in config[group].items():
-            short = str(value).rpartition(".")[2] if key == "_target_" else str(value)
+            inner = value.get("_target_", value) if isinstance(value, DictConfig) else value
+            named = key == "_target_" or inner is not value
+            short = str(inner).rpartition(".")[2] if named else str(inner)
             flat[group if key == "_target_" else f"{group}.{key}"] = short
     return flat | {"seed": str(config.seed), "batch_size": str(config.batch_size)}
 

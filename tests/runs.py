@@ -30,7 +30,7 @@ TINY = (
     "bound_samples=[2]",
     "devices=1",  # the eight of these tests share two cores
 )
-CLOCKS = ("steps_per_second", "wall_seconds")
+CLOCKS = ("steps_per_second", "wall_seconds", "data_wait")
 
 
 def main(folder, *overrides):

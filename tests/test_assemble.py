@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from fsb.assemble import assemble
+from fsb.config import preflight
 from fsb.networks import (
     BernoulliLikelihood,
     DiscretizedGaussianLikelihood,
     DiscretizedLogisticLikelihood,
     GaussianLikelihood,
 )
+from fsb.schema import Train
+from fsb.types import FsbError
 from runs import assembled
 
 LEVELS = "data.binarisation=levels"
@@ -29,3 +33,8 @@ def test_the_likelihood_of_the_data(overrides, likelihood, offset):
     assert parts.recipe.model.likelihood == likelihood
     assert type(parts.recipe.model.likelihood) is type(likelihood)
     assert parts.data.preprocess.bits_offset == offset
+
+
+def test_a_part_without_a_factory_is_named():
+    with pytest.raises(FsbError, match="estimator: its configuration has no _target_"):
+        preflight("train", ["~estimator._target_"], Train, assemble)

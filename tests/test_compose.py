@@ -202,6 +202,8 @@ def test_good_lines_pass(line, jobs, elsewhere):
 
 SWEEPS = {"compare": 4, "compare_mnist": 4, "compare_omniglot": 4}
 SWEEPS |= {"fig2_omniglot": 2, "fig4_mnist": 3, "fig4_mnist_deep": 2}
+SWEEPS |= {"muprop_table2": 6, "muprop_table2_m20": 6, "muprop_table3": 6}
+SWEEPS |= {"fig3_cifar10": 3, "fig3_miniimagenet": 2}
 GRIDS = {"sgd": 4, "foust": 8, "gumbel_softmax": 8, "muprop": 7, "rebar": 5}
 
 
@@ -222,3 +224,20 @@ def test_a_sweep_is_the_product_of_grid_and_experiment():
     rates = (1e-4, 2e-4, 4e-4, 6e-4)
     assert grid == {(n, rate, delta) for n in (1, 2) for rate in rates for delta in (0.1, 0.2)}
     assert {j.data._target_ for j in jobs} == {"fsb.data.omniglot"}
+
+
+@pytest.mark.parametrize(
+    ("line", "rate", "bounds"),
+    [
+        ("model=vae", 6e-4, [100, 200]),
+        ("model=sresnet80", 4e-7, []),
+        ("model=sresnet40", 4e-7, []),
+        ("model=sresnet_cifar_a optimizer.learning_rate=9e-7", 9e-7, []),
+        ("model=sresnet_cifar_b bound_samples=[5]", 2e-6, [5]),
+        ("model=sresnet80 optimizer=adam", 3e-4, [100, 200]),
+    ],
+)
+def test_a_model_brings_what_suits_it(line, rate, bounds):
+    (config,) = preflight("train", line.split(), Train)
+    assert config.optimizer.learning_rate == rate
+    assert config.bound_samples == bounds

@@ -27,7 +27,7 @@ FLOORS = {
     "3": "estimators networks",
     "4": "gradients objectives fourier",
     "5a": "diagnostics data parallel optimizers checkpoint compose factory wandb_logger runfolder "
-    "plots pictures progress interrupt compilation bench_torch",
+    "bayesbinn plots pictures progress interrupt compilation bench_torch",
     "5b": "__init__ step config log",
     "5c": "assemble metrics",
     "5d": "report problems lab_report",
@@ -169,8 +169,11 @@ def options(group):
 def test_no_configuration_is_left_out():
     groups = {*PARTS, "data", "logger", "problem"}
     folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    assert folders == groups | {"experiment", "sweep"}
-    assert {*options("estimator")} <= {*fsb.estimators.__all__}
+    assert folders == groups | {"experiment", "sweep", "suited"}
+    for name in options("estimator"):
+        node = yaml.safe_load((CONFIGS / "estimator" / f"{name}.yaml").read_text())
+        base = node.get("defaults", [name])[0]  # of one that changes another
+        assert base in fsb.estimators.__all__, name
 
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g in PARTS for n in options(g)])

@@ -73,6 +73,7 @@ def test_the_elbo_by_hand(parts, certain):
     assert found["elbo_se"] == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
     assert found["kl_1"] == pytest.approx(-prior, rel=1e-5)
     assert found["active_1"] == 0
+    assert found["collapsed_layers"] == 1
     mean, error = metrics.bound(parts.recipe, certain, images, jax.random.key(0), 5)
     assert mean == pytest.approx(values.mean(), rel=1e-5)  # all weights are the same
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
@@ -139,6 +140,7 @@ def test_active_units_by_hand(parts, trained):
     assert abs(variance - metrics.ACTIVE).min() > 1e-4
     assert found["active_1"] == (variance > metrics.ACTIVE).sum()
     assert 0 < found["active_1"] < 8
+    assert found["collapsed_layers"] == 0
 
 
 def test_more_samples_tighten_the_bound(parts, trained):

@@ -20,7 +20,7 @@ from fsb.objectives import (
     sampled_elbo,
 )
 from fsb.sites import ancestral, bind, record, replay
-from fsb.types import Evidence
+from fsb.types import Evidence, FsbError
 
 TERMS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
 LIKELIHOOD, P1, P2, H1, H2, Q1, Q2 = TERMS
@@ -34,6 +34,19 @@ def test_the_terms_of_each_objective():
     np.testing.assert_allclose(one, -P1 - H1)
     np.testing.assert_allclose(two, -P2 - H2)
     np.testing.assert_allclose(log_weight(EVIDENCE), LIKELIHOOD + P1 + P2 - Q1 - Q2, rtol=1e-5)
+
+
+def test_warm_up_and_free_bits():
+    k1, k2 = (np.float64(kl) for kl in kl_per_layer(EVIDENCE))
+    assert (k1 < 0.4).any() and (k1 > 0.4).any()  # noqa: PT018
+    for step, weight in ((0, 0.0), (3, 0.3), (10, 1.0), (11, 1.0)):
+        found = elbo(warmup_steps=10)(EVIDENCE, jnp.int32(step))
+        np.testing.assert_allclose(found, -LIKELIHOOD + weight * (k1 + k2), rtol=1e-5, atol=1e-6)
+        found = elbo(10, free_bits=0.4)(EVIDENCE, jnp.int32(step))
+        kl = np.maximum(k1, 0.4) + np.maximum(k2, 0.4)
+        np.testing.assert_allclose(found, -LIKELIHOOD + weight * kl, rtol=1e-5, atol=1e-6)
+    with pytest.raises(FsbError, match="0 or more"):
+        elbo(free_bits=-1.0)
 
 
 @pytest.mark.parametrize(("count", "chunk_size"), [(1, 10), (7, 3), (12, 100)])

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import time
 
 import jax
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -67,8 +69,12 @@ def test_a_row_goes_to_the_file_the_bar_and_the_logger(parts, tmp_path):
     assert made.score == row["valid_elbo"]
     assert float(after.loss_sum) == 0
     # the next window begins where this row ends
+    assert "data_wait" not in row
+    made.waited, made._last = 100.0, time.monotonic() - 400
     made.evaluate(after._replace(step=jax.numpy.int32(6), loss_sum=jax.numpy.float32(50)), bar)
     assert made.rows[1]["train_objective"] == -25.0
+    assert made.rows[1]["data_wait"] == pytest.approx(0.25, rel=0.1)
+    assert made.waited == 0
 
 
 def test_the_row_before_the_first_step_has_no_objective(parts, tmp_path):
@@ -114,6 +120,13 @@ def test_the_learning_rate(optimizer):
     state = optimizer.init({"w": jax.numpy.ones(3)})
     assert record.learning_rate(state) == pytest.approx(2e-3)
     assert record.learning_rate({"no": "rate"}) is None
+
+
+def test_a_subset_is_spread_over_the_set():
+    images = np.arange(10)
+    assert record.spread(images, 10) is images
+    assert record.spread(images, 4).tolist() == [0, 3, 6, 9]
+    assert record.spread(images, 1).tolist() == [0]
 
 
 def test_the_name_of_the_estimator():

@@ -3,6 +3,7 @@
 from fsb.data.cifar10 import cifar10
 from fsb.data.dataset import Dataset
 from fsb.data.digits import digits
+from fsb.data.faces import faces
 from fsb.data.miniimagenet import miniimagenet
 from fsb.data.mnist import fashion_mnist, mnist
 from fsb.data.mnist_static import mnist_static
@@ -18,6 +19,7 @@ __all__ = [
     "digits",
     "dynamic",
     "epoch_indices",
+    "faces",
     "fashion_mnist",
     "feed",
     "miniimagenet",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from fsb.data.dataset import Dataset
 from fsb.data.preprocess import Binarisation, choose
-from fsb.data.readers import digest
+from fsb.data.readers import digest, reading
 from fsb.schema import Seed
 from fsb.types import FsbError
 
@@ -29,12 +32,22 @@ def digits(
     if root is not None:
         raise FsbError(f"data.root={root}: digits are embedded, there is no folder to give")
     preprocess = choose(binarisation, seed)
-    from sklearn.datasets import load_digits
-
-    grey = load_digits().images.astype(np.uint8)
+    grey = _grey()
     order = np.random.RandomState(0).permutation(len(grey))
     images = np.round(grey[order] * (255 / 16)).astype(np.uint8)
     parts = np.split(images, [_TRAIN, _TRAIN + _VALID])
     train, valid, test = (preprocess.store(part, number) for number, part in enumerate(parts))
     verified = digest(grey) == _SHA256
     return Dataset("digits", train, valid, test, preprocess, "scikit-learn", verified)
+
+
+def _grey() -> np.ndarray:
+    """The file that scikit-learn ships, read without that package: its import takes seconds."""
+    package = importlib.util.find_spec("sklearn")
+    path = Path(str(package and package.origin)).parent / "datasets/data/digits.csv.gz"
+    if not path.is_file():  # a scikit-learn of another layout
+        from sklearn.datasets import load_digits
+
+        return load_digits().images.astype(np.uint8)
+    with reading(path):
+        return np.loadtxt(path, np.uint8, delimiter=",")[:, :64].reshape(-1, 8, 8)

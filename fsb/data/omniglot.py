@@ -8,7 +8,7 @@ import numpy as np
 
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.preprocess import Binarisation
-from fsb.data.readers import Published, Raw, read_npz, reading
+from fsb.data.readers import Published, Raw, read_mat, read_npz, reading
 from fsb.schema import Count, Seed
 
 _PLACES = (".", "omniglot", "raw/omniglot", "OMNIGLOT", "datasets/OMNIGLOT")
@@ -61,14 +61,8 @@ def _load_npz(found: list[Path]) -> Raw:
 
 def _load_mat(found: list[Path]) -> Raw:
     """Columns of 784 floats in [0, 1], each image stored column by column."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
+    content = read_mat(found[0], ["data", "testdata"])
     with reading(found[0]):
-        try:
-            content = loadmat(found[0], variable_names=["data", "testdata"])
-        except MatReadError as error:  # of a family of its own
-            raise ValueError(str(error)) from error
         splits = {"train": _upright(content["data"]), "test": _upright(content["testdata"])}
     return Raw(splits, str(found[0]), comparable=False)
 

@@ -94,6 +94,18 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
+def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """The arrays ``names`` of a MATLAB file, as far as they are there."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    with reading(path):
+        try:
+            return loadmat(path, variable_names=names)
+        except MatReadError as error:  # of a family of its own
+            raise ValueError(str(error)) from error
+
+
 def check(raw: Raw, published: Published, verify: bool) -> Raw:
     """``raw`` with ``verified`` set: every split has the published checksum.
 

@@ -23,7 +23,9 @@ def reinforce(
     with c and v the running mean and variance of the signal over earlier steps (C and VN), and B a
     network of the site's own parameters, trained by squared error (IDB); 0, 1 and 0 where they are
     not wanted. Unbiased, C and IDB included; VN multiplies the estimate of a site's gradient by a
-    positive number known beforehand, so that it is a step size of the site's own.
+    positive number known beforehand, so that it is a step size of the site's own. What reaches eta
+    on other ways than through z is not scaled, such as the analytic entropy of ``elbo``: against a
+    signal made small it wins, and the posterior collapses. VN goes with ``sampled_elbo``.
 
     One evaluation of the loss. Serves every family.
 
@@ -56,7 +58,8 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
         \frac{\partial \log p(z)}{\partial \eta},
 
-    ``reinforce`` with all of its reductions on; see there. One evaluation of the loss.
+    ``reinforce`` with all of its reductions on; see there. One evaluation of the loss. For bounds
+    on the evidence use ``objective=sampled_elbo``: VN scales the signal alone.
 
     Source: Mnih & Gregor 2014 (Neural Variational Inference and Learning in Belief Networks).
 

@@ -8,6 +8,7 @@ from fsb.networks.likelihoods import (
     Likelihood,
 )
 from fsb.networks.resnet_vae import ResNetVAE, sresnet
+from fsb.networks.structured import StructuredPrediction, structured
 from fsb.networks.vae import VAE, vae
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "GaussianLikelihood",
     "Likelihood",
     "ResNetVAE",
+    "StructuredPrediction",
     "sresnet",
+    "structured",
     "vae",
 ]

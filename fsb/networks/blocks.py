@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsb.networks.convolutions import convolve, group_norm, spread
-from fsb.networks.vae import INIT
+from fsb.networks.convolutions import Moments, batch_norm, convolve, group_norm, spread
+from fsb.networks.dense import INIT
 from fsb.types import Array, PyTree
 
 
@@ -21,7 +21,7 @@ class Weights(nn.Module):
     Attributes:
       features: channels of the result.
       size: of the kernel.
-      norm: "group", or "none" for a bias alone.
+      norm: "group", "batch", or "none" for a bias alone.
       init: of the kernel.
     """
 
@@ -38,17 +38,32 @@ class Weights(nn.Module):
             "kernel": self.param("kernel", self.init, shape),
             "bias": self.param("bias", nn.initializers.zeros_init(), (self.features,)),
         }
-        if self.norm == "group":
-            out["scale"] = self.param("scale", nn.initializers.ones_init(), (self.features,))
+        if self.norm != "none":
+            out[self.norm] = self.param("scale", nn.initializers.ones_init(), (self.features,))
         return out
 
 
-def normed(weights: dict[str, Array], x: Array, stride: int = 1) -> Array:
-    """The convolution and its norm, computed as x's dtype."""
+def normed(
+    weights: dict[str, Array], x: Array, stride: int = 1, fixed: Moments | None = None
+) -> tuple[Array, Moments | None]:
+    """The convolution and its norm, computed as x's dtype, and what a BatchNorm measured."""
     y = convolve(x, weights["kernel"].astype(x.dtype), stride)
-    if "scale" in weights:
-        return group_norm(y, weights["scale"], weights["bias"])
-    return y + weights["bias"].astype(x.dtype)[None, None, None]
+    if "batch" in weights:
+        return batch_norm(y, weights["batch"], weights["bias"], fixed)
+    if "group" in weights:
+        return group_norm(y, weights["group"], weights["bias"]), None
+    return y + weights["bias"].astype(x.dtype)[None, None, None], None
+
+
+def measured(module: nn.Module, moments: PyTree = None) -> PyTree:
+    """The moments that a module's BatchNorms have to use, None for those of the batch.
+
+    They are the collection "statistics" where it is given. Where it is mutable, the ``moments``
+    just measured become it.
+    """
+    if moments is not None and module.is_mutable_collection("statistics"):
+        module.put_variable("statistics", "moments", moments)
+    return module.get_variable("statistics", "moments")
 
 
 # Compiled as units of their own so that equal blocks of a deep network are traced once.
@@ -59,7 +74,8 @@ def residual(
     stride: int,
     size: tuple[int, int] | None,
     remat: bool,
-) -> Array:
+    fixed: dict[str, Moments] | None = None,
+) -> tuple[Array, dict[str, Moments | None]]:
     """relu(shortcut(x) + N(C(relu(N(C(x)))))), with convolutions C and norms N.
 
     Args:
@@ -68,21 +84,27 @@ def residual(
       size: makes it a transposed block: height and width of the result, to which the second
         convolution and the shortcut spread.
       remat: compute it anew in the backward pass.
+      fixed: of every BatchNorm, the moments to use in place of the batch's.
+
+    Returns:
+      The result, and what each norm measured.
     """
     up = lambda h: h if size is None else spread(h, size)
+    of = (fixed or {}).get
 
-    def block(weights: dict[str, dict[str, Array]], x: Array) -> Array:
-        h = nn.relu(normed(weights["first"], x, stride))
-        h = normed(weights["second"], up(h))
+    def block(weights: dict[str, dict[str, Array]], x: Array) -> tuple[Array, dict]:
+        moments = {}
+        h, moments["first"] = normed(weights["first"], x, stride, of("first"))
+        h, moments["second"] = normed(weights["second"], up(nn.relu(h)), 1, of("second"))
         if "shortcut" in weights:
-            x = normed(weights["shortcut"], up(x), stride)
-        return nn.relu(x + h)
+            x, moments["shortcut"] = normed(weights["shortcut"], up(x), stride, of("shortcut"))
+        return nn.relu(x + h), moments
 
     return (computed_anew(block) if remat else block)(weights, x)
 
 
-def computed_anew(block: Callable[[PyTree, Array], Array]) -> Callable[[PyTree, Array], Array]:
-    """``block(weights, x)``, of which nothing is kept for the backward pass but its arguments.
+def computed_anew(block: Callable[[PyTree, Array], Any]) -> Callable[[PyTree, Array], Any]:
+    """``block(weights, x) -> (image, anything)``, nothing kept for its backward pass but arguments.
 
     What ``jax.checkpoint`` does, but on CPU as well: there the compiler drops the barrier that
     keeps the second computation apart, and then merges it with the first. Here it depends on the
@@ -91,7 +113,7 @@ def computed_anew(block: Callable[[PyTree, Array], Array]) -> Callable[[PyTree, 
 
     def backward(arguments, g):
         weights, x = arguments
-        zero = jnp.minimum(jnp.abs(g[:, :1, :1, :1]), 0)  # which the compiler does not know
+        zero = jnp.minimum(jnp.abs(g[0][:, :1, :1, :1]), 0)  # which the compiler does not know
         _, pull = jax.vjp(block, weights, x + zero)
         return pull(g)
 
@@ -132,7 +154,10 @@ class Block(nn.Module):
         resized = self.stride != 1 or self.size not in (None, x.shape[1:3])
         if resized or channels != self.features:
             weights["shortcut"] = Weights(self.features, 1, self.norm, name="shortcut")(channels)
-        return residual(weights, x, self.stride, self.size, self.remat)
+        h, moments = residual(weights, x, self.stride, self.size, self.remat, measured(self))
+        if self.norm == "batch":
+            measured(self, moments)
+        return h
 
 
 class Plan(NamedTuple):
@@ -162,13 +187,16 @@ class Up(nn.Module):
     def __call__(self, h: Array) -> Array:
         h = h.astype(self.dtype)
         if self.stem:
-            h = nn.relu(normed(Weights(self.stem, 3, self.norm, name="stem")(h.shape[-1]), h))
+            weights = Weights(self.stem, 3, self.norm, name="stem")(h.shape[-1])
+            h, moments = normed(weights, h, 1, measured(self))
+            measured(self, moments)
+            h = nn.relu(h)
         for i, plan in enumerate(self.plans):
             block = Block(
                 plan.above[-1], plan.stride, None, self.norm, self.remat, name=f"block_{i}"
             )
             h = block(h)
-        return normed(Weights(self.channels, 1, name="eta")(h.shape[-1]), h.astype(jnp.float32))
+        return normed(Weights(self.channels, 1, name="eta")(h.shape[-1]), h.astype(jnp.float32))[0]
 
 
 class Down(nn.Module):
@@ -196,4 +224,4 @@ class Down(nn.Module):
             h = block(h)
         size, init = (3, nn.initializers.zeros_init()) if self.pixels else (1, INIT)
         weights = Weights(self.channels, size, init=init, name="out")(h.shape[-1])
-        return normed(weights, h.astype(jnp.float32))
+        return normed(weights, h.astype(jnp.float32))[0]

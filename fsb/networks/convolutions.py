@@ -1,4 +1,4 @@
-"""Convolutions of images [B, H, W, C], their adjoints, and a norm."""
+"""Convolutions of images [B, H, W, C], their adjoints, and norms."""
 
 from __future__ import annotations
 
@@ -68,8 +68,7 @@ def spread(x: Array, size: tuple[int, int]) -> Array:
 def group_norm(x: Array, scale: Array, bias: Array) -> Array:
     """GroupNorm of 8 groups of channels, or of 4, 2 or 1 where 8 do not divide them.
 
-    Its statistics are float32. Like any norm here it does not mix the examples of a batch, for
-    their losses must be independent.
+    Its statistics are float32. It does not mix the examples of a batch.
 
     Source: Wu & He 2018 (Group Normalization).
     """
@@ -79,3 +78,23 @@ def group_norm(x: Array, scale: Array, bias: Array) -> Array:
     h = h * jax.lax.rsqrt((h * h).mean((1, 3), keepdims=True) + 1e-6)
     scale, bias = (a[None, None, None] for a in (scale, bias))
     return (h.reshape(x.shape) * scale + bias).astype(x.dtype)
+
+
+Moments = tuple[Array, Array]
+
+
+def batch_norm(
+    x: Array, scale: Array, bias: Array, fixed: Moments | None = None
+) -> tuple[Array, Moments]:
+    """BatchNorm: the result, and mean and variance [C] of the channels, float32.
+
+    Args:
+      fixed: mean and variance to take in place of the batch's, which mix its examples.
+
+    Source: Ioffe & Szegedy 2015 (Batch Normalization), Algorithm 1.
+    """
+    h = x.astype(jnp.float32)
+    mean, variance = fixed or (h.mean((0, 1, 2)), h.var((0, 1, 2)))
+    factor = scale * jax.lax.rsqrt(variance + 1e-5)
+    out = (h - mean[None, None, None]) * factor[None, None, None] + bias[None, None, None]
+    return out.astype(x.dtype), (mean, variance)

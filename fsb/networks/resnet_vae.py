@@ -19,7 +19,7 @@ from fsb.sites import per_example
 from fsb.types import Array, Evidence, FsbError, Sample
 
 PRIORS = {"learned": Learned, "uniform": Uniform}
-NORMS = ("group", "none")
+NORMS = ("group", "batch", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -30,7 +30,9 @@ class ResNetVAE(nn.Module):
     map below it: no shortcut leads around it. Generation runs through the same blocks backwards,
     with transposed convolutions.
 
-    The collection ``constants`` holds the data mean ("mean", shaped like one example).
+    The collection ``constants`` holds the data mean ("mean", shaped like one example). BatchNorms
+    use the collection ``statistics`` where it is given, else the batch; where it is mutable, they
+    write into it what they measure.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +60,11 @@ class ResNetVAE(nn.Module):
                 zip(self.segments, [pixel, *channels[:-1]], strict=True)
             )
         ]
+
+    @property
+    def mixes_examples(self) -> bool:
+        """Whether the norms' statistics are to be measured before the net is evaluated."""
+        return self.norm == "batch"
 
     @property
     def deterministic_layers(self) -> int:
@@ -110,7 +117,7 @@ def sresnet(
     low: float = -1.0,
     high: float = 1.0,
     prior: Literal["learned", "uniform"] = "learned",
-    norm: Literal["group", "none"] = "group",
+    norm: Literal["group", "batch", "none"] = "group",
     remat: bool = False,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> ResNetVAE:
@@ -141,7 +148,9 @@ def sresnet(
         one named twice is followed by two. Another stochastic layer is always at the end.
       low, high: the two values of a unit, {-1, 1} unless told.
       prior: of the top layer, "learned" (a logit a unit, from 0) or "uniform".
-      norm: "group" or "none"; BatchNorm would make the losses of a batch depend on each other.
+      norm: "group", "none", or "batch", which makes the losses of a batch depend on each other, so
+        that only local estimators can train it. There are no running averages: to evaluate, the
+        statistics of a training batch are measured and then fixed.
       remat: compute each block anew in the backward pass: less memory, a third more time.
       dtype: of the computation within blocks, "float32" or "bfloat16"; parameters, logits,
         densities and the statistics of the norms are float32 in any case.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,33 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fsb.distributions import Bernoulli, Categorical
+from fsb.networks.dense import MLP, Activation, dense
 from fsb.networks.likelihoods import Likelihood
 from fsb.networks.priors import Autoregressive, Learned, Uniform
 from fsb.types import Array, Evidence, FsbError, Sample
 
-INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "tanh": jnp.tanh,
-    "relu": nn.relu,
-    "leaky_relu": lambda x: nn.leaky_relu(x, 0.3),
-}
 PRIORS = {"learned": Learned, "uniform": Uniform, "autoregressive": Autoregressive}
-
-
-class MLP(nn.Module):
-    """``hidden`` layers of ``width`` units, then a linear layer to ``outputs``."""
-
-    hidden: int
-    width: int
-    outputs: int
-    activation: Callable[[Array], Array] = jnp.tanh
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for _ in range(self.hidden):
-            x = self.activation(nn.Dense(self.width, kernel_init=INIT)(x))
-        return nn.Dense(self.outputs, kernel_init=INIT)(x)
 
 
 class VAE(nn.Module):
@@ -123,7 +101,7 @@ def vae(
     width: int = 200,
     hidden: int = 2,
     hidden_width: int | None = None,
-    activation: Literal["tanh", "relu", "leaky_relu"] = "tanh",
+    activation: Activation = "tanh",
     values: int = 2,
     low: float = -1.0,
     high: float = 1.0,
@@ -147,17 +125,9 @@ def vae(
     >>> vae((8, 8), BernoulliLikelihood(), layers=1, hidden=0, width=20, values=10).units
     (20, 10)
     """
-    hidden_width = width if hidden_width is None else hidden_width
-    least = {"layers": 1, "width": 1, "hidden": 0, "hidden_width": 1, "values": 2}
-    given = {"layers": layers, "width": width, "hidden": hidden, "hidden_width": hidden_width}
-    for name, value in {**given, "values": values}.items():
-        if value < least[name]:
-            raise FsbError(f"model.{name}={value}: it must be at least {least[name]}")
     if prior not in PRIORS:
         raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(PRIORS)}")
-    if activation not in ACTIVATIONS:
-        raise FsbError(f"model.activation={activation!r}: choose one of {', '.join(ACTIVATIONS)}")
-    units = (width,) if values == 2 else (width, values)
-    latent = Bernoulli(low, high) if values == 2 else Categorical()
-    mlp = functools.partial(MLP, hidden, hidden_width, activation=ACTIVATIONS[activation])
-    return VAE(shape, likelihood, latent, units, PRIORS[prior](units), layers, mlp)
+    parts = dense(layers, width, hidden, hidden_width, activation, values, low, high)
+    return VAE(
+        shape, likelihood, parts.latent, parts.units, PRIORS[prior](parts.units), layers, parts.mlp
+    )

@@ -50,7 +50,7 @@ MUTATIONS = [
 
 
 def copy_of_the_repository(folder):
-    for name in ("fsb", "tests", "configs"):
+    for name in ("fsb", "tests", "configs", "scripts", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
 
@@ -70,7 +70,7 @@ def run_tests(folder, tests, output):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     file, _, names = tests.partition(" -k ")
     arguments = [f"tests/{file}", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-k", names]
-    code = pytest.main([*arguments, "-m", "not slow"])
+    code = pytest.main(arguments)
     sys.stdout.flush()
     os._exit(code)
 

@@ -313,12 +313,12 @@ def test_a_block_computed_anew_keeps_less_and_gives_the_same(key):
     x, g = jax.random.normal(key, (2, 4, 64, 64, 2))
     rng = np.random.default_rng(0)
     one = {"kernel": jnp.float32(rng.normal(size=(3, 3, 2, 2))), "bias": jnp.ones(2)}
-    weights = {"first": one, "second": {**one, "scale": jnp.ones(2)}}
+    weights = {"first": one, "second": {**one, "group": jnp.ones(2)}}
 
     def three(remat):
         def chain(weights, x):
             for _ in range(3):
-                x = residual(weights, x, 1, None, remat)
+                x, _ = residual(weights, x, 1, None, remat)
             return x
 
         pull = lambda weights, x: jax.vjp(chain, weights, x)[1](g)
@@ -388,7 +388,7 @@ def test_an_untrained_network_starts_at_the_data_mean():
         ({"blocks": 0}, "must be at least 1"),
         ({"stochastic": (5,)}, r"model\.stochastic=\[5\]: stacks in ascending order, of 1 to 4"),
         ({"stochastic": (2, 1)}, "ascending order"),
-        ({"norm": "batch"}, r"model\.norm='batch': choose one of group, none"),
+        ({"norm": "layer"}, r"model\.norm='layer': choose one of group, batch, none"),
         ({"prior": "autoregressive"}, r"model\.prior='autoregressive': choose one of learned, uni"),
         ({"dtype": "float16"}, r"model\.dtype='float16': choose one of float32, bfloat16"),
         ({"low": 1.0}, "low must be below high"),

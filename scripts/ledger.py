@@ -1,0 +1,160 @@
+"""What the four papers claim, and how a verdict is made of numbers.
+
+A: Pervez, Cohen & Gavves 2020 (FouST). B: Shekhovtsov 2021. C: Fourier stochastic backpropagation
+(submitted to ICLR 2021). D: Gu et al. 2016 (MuProp). Every numbered lemma, proposition, theorem,
+table and figure, and the sections whose claims have no number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+VERDICTS = ("holds", "holds with correction", "does not hold")
+OPEN = "not yet measured"
+DRAWING = "a drawing: nothing to measure"
+PAPERS = {
+    "A": "Pervez, Cohen & Gavves 2020: Low Bias Gradient Estimates for Very Deep Boolean "
+    "Stochastic Networks (FouST)",
+    "B": "Shekhovtsov 2021: Bias-Variance Tradeoffs in Single-Sample Binary Gradient Estimators",
+    "C": "Fourier Stochastic Backpropagation (submitted to ICLR 2021)",
+    "D": "Gu, Levine, Sutskever & Mnih 2016: MuProp",
+}
+HERE = "python experiments/bias_variance/{}.py"
+TRAIN = "python -m fsb.train experiment={}"
+
+
+class Claim(NamedTuple):
+    """One row: its name, what the paper says, its numbers, and what measures or will measure it."""
+
+    id: str
+    statement: str
+    published: str = ""
+    command: str = ""
+
+
+CLAIMS = tuple(
+    Claim(*row)
+    for row in (
+        ("A alg 1", "FouST, with 0.5 / p and {-a, a}, gives the gradient in p", "",
+         HERE.format("straight_through")),
+        ("A lemma 1", "REINFORCE estimates Fourier coefficients of degree one", "",
+         HERE.format("lemma_1")),
+        ("A lemma 2", "The bias of straight-through, in Taylor coefficients", "",
+         HERE.format("lemma_2")),
+        ("A sec 4.2", "Importance reweighing lowers the bias", "", HERE.format("reweighing")),
+        ("A sec 4.3, one unit", "Uniform moments: unbiased for one unit, more variance", "",
+         HERE.format("uniform_moments")),
+        ("A sec 4.3, two units", "Uniform moments: mixed terms keep a factor 1 / (j + 1)", "",
+         HERE.format("uniform_moments")),
+        ("A sec 4.4", "Representation scaling lowers the bias", "", HERE.format("proposition_10")),
+        ("A fig 1", "Toy, t = 0.45: FouST finds the minimum, straight-through does not", "",
+         HERE.format("toy")),
+        ("A fig 1, |z - t|^c", "The same with powers 1.5, 2, 3 at t = 0.499 (our addition)", "",
+         HERE.format("toy")),
+        ("A fig 2", "Train ELBO on OMNIGLOT, 1 and 2 stochastic layers: FouST best of ST, GS, DARN",
+         "curves between -125 and -105, and -120 and -100, at 2 million steps",
+         TRAIN.format("fig2_omniglot")),
+        ("A fig 3", "Train ELBO on CIFAR-10 and mini-ImageNet: FouST above DARN",
+         "CIFAR-10 5.08 bits per dimension with 12 blocks and 4 stochastic layers",
+         TRAIN.format("fig3_cifar10")),
+        ("A fig 4", "Train ELBO on MNIST, 1 and 2 stochastic layers: FouST best",
+         "curves only", TRAIN.format("fig4_mnist")),
+        ("A fig 5 (mnist)", "Ablation: scaling and noise each help, on MNIST", "curves only"),
+        ("A fig 5 (omniglot)", "Ablation: on OMNIGLOT noise helps beside scaling only",
+         "curves only"),
+        ("A table 1", "Single-evaluation estimators cost what straight-through costs, REBAR 15 and "
+         "40 times as much",
+         "seconds an epoch, 2 / 5 layers: ST 2.86 / 4.96, DARN 2.96 / 5.36, FouST 3.1 / 5.67, "
+         "Gumbel 3.27 / 6.14, REBAR 45.3 / 205.15", "python -m fsb.bench"),
+        ("A table 2", "Test ELBO on MNIST by stochastic depth",
+         "REBAR 2x200 -94.43; FouST 2x200 -91.95, 3x200 -89.11, 8x500 -87.31, 20x500 -87.86",
+         TRAIN.format("fig4_mnist_deep")),
+        ("B eq 6", "Straight-through: unbiased, no variance, for linear losses", "",
+         HERE.format("straight_through")),
+        ("B eq 7", "The straight-through of A lacks a factor 2", "",
+         HERE.format("straight_through")),
+        *((f"B prop {i}", text, "", HERE.format(f"proposition_{i}")) for i, text in (
+            (1, "Gumbel-Softmax: bias O(tau), O(tau^2) for linear losses"),
+            (2, "Gumbel-Softmax: variance O(1 / tau)"),
+            (3, "Gumbel-Softmax: for fixed noise the gradient vanishes exponentially"),
+            (4, "Gumbel-Softmax: how seldom there is any gradient"),
+            (5, "ST-Gumbel-Softmax: unbiased for quadratics in the limit, variance O(1 / tau)"),
+        )),
+        ("B prop 6", "BayesBiNN's gradient is that of Gumbel-Softmax in the mean"),
+        ("B prop 7", "BayesBiNN as published is deterministic straight-through with decay"),
+        ("B prop 8", "Variance of DARN in the mean parameter", "", HERE.format("proposition_8")),
+        ("B prop 9", "The noise operator leaves the bias and raises the variance", "",
+         HERE.format("proposition_9")),
+        ("B prop 10", "Representation rescaling compares different functions", "",
+         HERE.format("proposition_10")),
+        ("B example 1", "Importance reweighing can raise the bias", "", HERE.format("example_1")),
+        ("B sec 5.3", "Relaxed DARN: exact for one unit, biased with others", "",
+         HERE.format("uniform_moments")),
+        ("B fig 1", "The tradeoff of bias and variance", "", HERE.format("figure_1")),
+        ("B fig 2", "Densities and magnitudes of the Gumbel-Softmax factor", "",
+         HERE.format("figure_2")),
+        ("B fig 3", "MNIST VAE: DARN trains better than ST; ST corrected by ARM-10 ends best",
+         "curves only"),
+        ("C theorem 1", "Continuous stochastic backpropagation: a series of derivatives"),
+        ("C theorem 2", "Discrete stochastic backpropagation: BSB and CSB are unbiased", "",
+         HERE.format("unbiased")),
+        *((f"C eq {i}", f"The rule for {text}") for i, text in (
+            (15, "the Gaussian"), (19, "the Laplace distribution"), (20, "the gamma distribution"),
+            (21, "the beta distribution"), (22, "the Dirichlet distribution"),
+            (23, "exponential functions"),
+        )),
+        ("C fig 1", "Toy 1, sum (z - 0.49)^2: loss and gradient variance", "curves only"),
+        ("C fig 2", "Toy 2, sum exp(-z): loss and gradient variance", "curves only"),
+        ("C fig 3", "Bayesian logistic regression with Laplace posteriors", "curves only"),
+        ("C fig 4", "There, bias and variance hardly depend on the truncation", "curves only"),
+        ("C fig 5", "The graphical model of a network", DRAWING),
+        ("C fig 6", "BSB: train ELBO and gradient variance on MNIST", "curves only"),
+        ("C fig 7", "CSB: train ELBO and gradient variance on MNIST", "curves only"),
+        ("C table 1", "Test likelihood (200 samples) of BSB beside REBAR and RELAX",
+         "MNIST 1 layer -110.59 (S=10) against -114.14, 2 layers -99.74 (S=1) against -101.09; "
+         "Omniglot -113.53, -102.05"),
+        ("C table 2", "Test likelihood (200 samples) of CSB beside Gumbel-Softmax",
+         "MNIST one layer -107.24 (S=5) against -113.46, Cat VAE -101.78 (S=10) against -122.97"),
+        ("C table 3", "Seconds an epoch of CSB beside Gumbel-Softmax",
+         "one linear layer 4.11, CSB 6.32 / 10.93 / 16.83 (S = 1 / 5 / 10)"),
+        ("D eq 3", "MuProp is unbiased", "", HERE.format("unbiased")),
+        ("D fig 1", "MuProp and MuProp with rollout", "", HERE.format("unbiased")),
+        ("D fig 2", "Structured prediction on MNIST: MuProp converges as ST and 1/2 do",
+         "curves only", TRAIN.format("muprop_table2")),
+        ("D fig 3", "Variational bounds of an SBN and a categorical model: MuProp ahead",
+         "curves only", TRAIN.format("muprop_table3")),
+        ("D table 1", "Which estimators are unbiased and use the cost's gradient", "",
+         HERE.format("unbiased")),
+        ("D table 2", "Test likelihood of structured prediction",
+         "392-200-200-392: LR-C-VN-IDB 63.2, MuProp-C 57.7, MuProp-C-VN 56.7, ST 56.1, 1/2 57.2; "
+         "3 layers 100.6, 62.7, 57.2, 54.4, 55.8; TFD 38.2, 29.6, 28.2, 27.7, 27.6",
+         TRAIN.format("muprop_table2")),
+        ("D table 3", "Variational bounds on MNIST",
+         "SBN 200: LR 113.5, MuProp-C 113.6, ST 129.4, 1/2 112.4; 200-200: 99.7, 100.4, 119.9, "
+         "103.5; fDARN 92.1, 92.9, 110.2, 94.2; categorical 107.7, 108.6, 114.5, 120.5",
+         TRAIN.format("muprop_table3")),
+    )
+)  # fmt: skip
+
+
+def met(check):
+    """Whether the number stands to the other as the check says, within its tolerance."""
+    ours, than, tolerance = check["ours"], check["than"], check["tolerance"]
+    if ours is None or than is None:  # it was not finite
+        return False
+    return {
+        "=": abs(ours - than) <= tolerance,
+        "<": ours < than + tolerance,
+        ">": ours > than - tolerance,
+    }[check["relation"]]
+
+
+def decide(checks, corrected=()):
+    """The verdict: of the claim as stated, else of the claim as it should read.
+
+    >>> decide([{"ours": 0.99, "relation": "=", "than": 1, "tolerance": 0.02}])
+    'holds'
+    """
+    if checks and all(map(met, checks)):
+        return VERDICTS[0]
+    return VERDICTS[1] if corrected and all(map(met, corrected)) else VERDICTS[2]

@@ -1,0 +1,249 @@
+"""The ledger of claims, and a few of its experiments at a small size against other formulas."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import logistic
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = [str(ROOT / "scripts"), str(ROOT / "experiments" / "bias_variance")]
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a script or an experiment by its name."""
+    for folder in FOLDERS:
+        monkeypatch.syspath_prepend(folder)
+    return importlib.import_module
+
+
+def record(ours=1.0, **more):
+    check = {"what": "x", "ours": ours, "relation": "=", "than": 1.0, "tolerance": 0.1}
+    sure = {"what": "y", "ours": 0.0, "relation": "<", "than": 1.0, "tolerance": 0.0}
+    both = {"checks": [check, sure], "command": "make x"}
+    return {"ours": f"x = {ours}", "predicted": "1", **both, **more}
+
+
+def put(folder, records, name="one"):
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "claims.json").write_text(json.dumps(records))
+
+
+def row(text, name):
+    (found,) = (line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in found.strip("|").split(" | ")]
+
+
+def test_the_ledger_is_made_of_the_result_files(load, tmp_path):
+    claims = load("claims")
+    put(tmp_path, {"B prop 2": record(commit="abc", note="with a | bar")})
+    two = {"ours": {"a": -99.12345, "b": {"c": 1}}, "commit": 40 * "a", "verdict": claims.OPEN}
+    put(tmp_path, {"A fig 2": two}, "two")
+    text = claims.build(tmp_path)
+    assert row(text, "B prop 2")[2:] == [
+        "**holds**", "x = 1.0 *with a \\| bar*", "1", "`make x` (abc)",
+    ]  # fmt: skip
+    assert row(text, "B prop 1")[2] == claims.OPEN
+    assert row(text, "A fig 2")[2:4] == [f"**{claims.OPEN}**", "a -99.12, b (c 1)"]
+    assert row(text, "A fig 2")[-1].endswith("(aaaaaaa)")
+    assert row(text, "C fig 5")[2] == claims.DRAWING
+    left = len(claims.CLAIMS) - 2  # the drawing, and the one that was measured
+    assert f"1 hold, 0 hold with correction, 0 do not hold, {left} not yet measured" in text
+
+
+@pytest.mark.parametrize(
+    ("ours", "corrected", "verdict"),
+    [
+        (1.05, (), "holds"),
+        (1.2, (), "does not hold"),
+        (0.8, (), "does not hold"),
+        (None, (), "does not hold"),  # it was not finite
+        (1.2, ({"ours": 3.0, "relation": ">", "than": 2.0},), "holds with correction"),
+        (1.2, ({"ours": 3.0, "relation": "<", "than": 2.0},), "does not hold"),
+        (
+            1.2,
+            (
+                {"ours": 3.0, "relation": ">", "than": 2.0},
+                {"ours": 1.0, "relation": ">", "than": 2.0},
+            ),
+            "does not hold",
+        ),
+    ],
+)
+def test_the_verdict_follows_the_numbers_not_what_is_written(
+    load, tmp_path, ours, corrected, verdict
+):
+    corrected = [{"what": "y", "tolerance": 0.0, **check} for check in corrected]
+    put(tmp_path, {"B prop 2": record(ours, corrected=corrected, verdict="holds")})
+    assert row(load("claims").build(tmp_path), "B prop 2")[2] == f"**{verdict}**"
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        ({"B prop 77": record()}, "no claim is called 'B prop 77'"),
+        ({"A fig 2": {"ours": "1", "verdict": "surely"}}, "verdict must be one of holds"),
+        ({"A fig 2": {"ours": "1"}}, "verdict must be one of holds"),
+        ({"A fig 2": {"verdict": "holds"}}, "'A fig 2' has no 'ours'"),
+    ],
+)
+def test_what_is_wrong_in_a_result_file_takes_one_line(load, tmp_path, records, words):
+    claims = load("claims")
+    put(tmp_path, records)
+    with pytest.raises(claims.FsbError, match=words) as error:
+        claims.build(tmp_path)
+    assert "\n" not in str(error.value)
+    put(tmp_path, {"B prop 2": record()}, "first")
+    put(tmp_path, {"B prop 2": record()})
+    with pytest.raises(claims.FsbError, match="'B prop 2' stands in first as well"):
+        claims.build(tmp_path)
+
+
+def test_every_command_names_a_file_or_an_experiment_there_is(load):
+    for claim in load("ledger").CLAIMS:
+        for word in claim.command.split():
+            assert not word.endswith(".py") or (ROOT / word).exists(), word
+            name = word.removeprefix("experiment=")
+            assert name == word or (ROOT / "configs" / "experiment" / f"{name}.yaml").exists(), word
+
+
+def test_every_claim_has_a_name_of_its_own_and_a_paper(load):
+    claims = load("ledger")
+    names = [claim.id for claim in claims.CLAIMS]
+    assert len(set(names)) == len(names)
+    assert {name.split()[0] for name in names} == set(claims.PAPERS)
+    counts = {"A lemma": 2, "A fig": 7, "A table": 2, "B prop": 10, "B fig": 3, "C theorem": 2,
+              "C fig": 7, "C table": 3, "D fig": 3, "D table": 3}  # fmt: skip
+    for start, count in counts.items():
+        assert sum(name.startswith(start + " ") for name in names) == count, start
+
+
+def test_every_analytic_claim_is_measured_and_the_ledger_is_that_of_the_files(load):
+    claims = load("claims")
+    found = claims.collect(ROOT / "experiments")
+    for claim in claims.CLAIMS:
+        if "experiments/bias_variance" in claim.command:
+            measured = found[claim.id]
+            assert measured["checks"], claim.id
+            assert measured["commit"], claim.id
+            assert not measured["commit"].endswith("-dirty"), claim.id
+            assert measured["command"] == claim.command
+            folder = ROOT / claim.command.split()[-1].removesuffix(".py")
+            for file in ("table.csv", "picture.png", "picture.pdf"):
+                assert 0 < (folder / file).stat().st_size < 200_000
+    assert (ROOT / "experiments" / "CLAIMS.md").read_text() == claims.build(ROOT / "experiments")
+
+
+def test_the_recorded_trainings_say_what_their_tables_say(load):
+    recorded = load("recorded")
+    for folder, records in recorded.found(ROOT / "experiments").items():
+        assert json.loads((folder / "claims.json").read_text()) == records
+    assert "foust -112.45" in records_of(recorded, "compare_mnist")["A fig 4"]["ours"]
+    assert "foust -112.91" in records_of(recorded, "compare_mnist")["A table 2"]["ours"]
+    assert "foust 1.03" in records_of(recorded, "bench_cpu")["A table 1"]["ours"]
+    assert "4.7 (2)" in records_of(recorded, "bench_cpu")["A table 1"]["ours"]
+
+
+def records_of(recorded, name):
+    return recorded.found(ROOT / "experiments")[ROOT / "experiments" / name]
+
+
+def test_weighted_fits_are_exact_on_their_own_model_and_know_their_errors(load):
+    common, rng = load("common"), np.random.default_rng(0)
+    x, error = np.linspace(0.1, 1, 8), np.linspace(0.05, 0.2, 8)
+    y = 2 * x - 0.5 * x**3
+    np.testing.assert_allclose(common.fit(x, y, error, (1, 3))[0], [2, -0.5])
+    fits = [common.fit(x, y + error * rng.normal(size=8), error, (1, 3)) for _ in range(4000)]
+    spread = np.std([found for found, _ in fits], axis=0)
+    np.testing.assert_allclose(spread, fits[0][1], rtol=0.05)
+
+
+def test_predictions_against_other_integrals(load):
+    """scipy's logistic distribution, in the noise instead of the value."""
+    one, four = load("proposition_1"), load("proposition_4")
+    eta, _, slope, rise, _ = one.LOSSES["2x^2 - x"]
+    density = lambda z: logistic.pdf(z - eta)
+
+    def mean(tau):  # of f'(v) v (1 - v) / tau over the noise
+        v = lambda z: logistic.cdf(z / tau)
+        factor = lambda z: slope(v(z)) * v(z) * (1 - v(z)) / tau * density(z)
+        return quad(factor, -60 * tau, 60 * tau, limit=200)[0]
+
+    tau = np.array([0.02, 0.01])
+    bias = np.array([mean(t) for t in tau]) - logistic.pdf(eta) * rise
+    first = 2 * bias[1] / tau[1] - bias[0] / tau[0]  # extrapolated to 0
+    assert one.coefficients(eta, slope)[0] == pytest.approx(first, rel=1e-3)
+
+    tau, least = 0.05, four.LEAST
+    large = lambda zeta: logistic.pdf(zeta / tau) / tau >= least  # the density is v (1 - v)
+    zeta = np.linspace(-2, 2, 400_001)
+    step = zeta[1] - zeta[0]
+    assert four.exact(tau)[0] == pytest.approx(
+        (large(zeta) * logistic.pdf(zeta - four.ETA)).sum() * step, rel=1e-3
+    )
+    grid = np.linspace(-1.2, 1.2, 1201)
+    top, low = np.meshgrid(grid, grid, indexing="ij")
+    v = logistic.cdf(top / tau)
+    product = v * (1 - v) / tau * logistic.pdf(low / tau) / tau
+    weight = logistic.pdf(top) * logistic.pdf(low - (v - 0.5)) * (grid[1] - grid[0]) ** 2
+    assert four.exact(tau)[1] == pytest.approx(((product >= least) * weight).sum(), rel=0.01)
+
+
+def test_an_experiment_at_a_small_size(load, tmp_path, monkeypatch):
+    """The variance of DARN: two values, so that enumeration gives all there is."""
+    eight = load("proposition_8")
+    rows, claims = eight.measure(count=2**14)
+    p = np.array([row["p"] for row in rows])
+    slopes = eight.HIGH * (1 - p), eight.LOW * p  # in the logit, of the draws 1 and -1
+    variance = p * (1 - p) * (slopes[0] - slopes[1]) ** 2
+    predicted = np.array([row["predicted"] for row in rows]) * (2 * p * (1 - p)) ** 2
+    np.testing.assert_allclose(predicted, variance)
+    found = np.array([row["variance_in_logit"] for row in rows])
+    usual = p * (1 - p) * 2**14 > 1000  # otherwise the rare value is too rare
+    assert usual.sum() == 5
+    np.testing.assert_allclose(found[usual], variance[usual], rtol=0.1)
+
+    monkeypatch.setattr(eight, "measure", lambda: (rows, claims))
+    monkeypatch.setattr(sys, "argv", ["proposition_8.py", "--out", str(tmp_path)])
+    put(tmp_path.parent, {"B prop 2": record()}, tmp_path.name)
+    load("common").main(eight.__file__, eight.measure, eight.picture)
+    written = json.loads((tmp_path / "claims.json").read_text())
+    assert set(written) == {"B prop 2", "B prop 8"}  # the others stay
+    assert written["B prop 8"]["command"].endswith("bias_variance/proposition_8.py")
+    names = {path.name for path in (tmp_path / "proposition_8").iterdir()}
+    assert names == {"table.csv", "picture.png", "picture.pdf"}
+    assert len((tmp_path / "proposition_8" / "table.csv").read_text().splitlines()) == len(rows) + 1
+
+
+@pytest.mark.slow
+def test_experiments_that_would_see_a_wrong_constant(load, monkeypatch):
+    """Each verdict stands, and falls when the prediction it is held against is off."""
+    five, nine = load("proposition_5"), load("proposition_9")
+    monkeypatch.setattr(five, "TEMPERATURES", (0.05, 0.1, 0.2, 0.3, 0.4))
+    monkeypatch.setattr(nine, "RHO", (0.0, 0.7))
+    monkeypatch.setattr(nine, "SAMPLES", 2)
+    assert five.measure(2**19)[1]["B prop 5"]["verdict"] == "holds"
+    assert nine.measure(2**16)[1]["B prop 9"]["verdict"] == "holds"
+    limits = five.limits
+    monkeypatch.setattr(five, "limits", lambda name: (*limits(name)[:2], 1.1 * limits(name)[2]))
+    assert five.measure(2**19)[1]["B prop 5"]["verdict"] == "does not hold"
+
+
+@pytest.mark.slow
+def test_the_program(tmp_path):
+    """It rebuilds a ledger elsewhere; a name that is not in the list ends with one line and 2."""
+    put(tmp_path, {"B prop 2": record()})
+    command = [sys.executable, ROOT / "scripts" / "claims.py", "--experiments", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "CLAIMS.md" in done.stdout
+    assert "**holds**" in (tmp_path / "CLAIMS.md").read_text()
+    put(tmp_path, {"B prop 77": record()})
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1

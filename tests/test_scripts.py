@@ -1,0 +1,59 @@
+"""The scripts beside the library."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runs import TINY, assembled
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def timed(*arguments, **options):
+    command = ["bash", str(SCRIPTS / "timed.sh"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_a_packed_folder_comes_back(tmp_path):
+    home = tmp_path / "data" / "cifar10"
+    home.mkdir(parents=True)
+    content = np.random.default_rng(0).bytes(100_000)
+    (home / "tile.webp").write_bytes(content)
+    assert timed("pack", tmp_path / "data", tmp_path / "parts").returncode == 0
+    assert timed("unpack", tmp_path / "parts", tmp_path / "again").returncode == 0
+    assert (tmp_path / "again/cifar10/tile.webp").read_bytes() == content
+
+
+def test_what_the_script_can_do():
+    asked = timed()
+    assert asked.returncode == 2
+    assert "timed.sh train SECONDS RUN SETTINGS" in asked.stdout
+
+
+@pytest.mark.slow
+def test_a_training_in_pieces(tmp_path):
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHON": sys.executable}}
+    first = timed("train", 300, "run", *TINY, **options)
+    assert first.returncode == 0, first.stderr
+    again = timed("train", 300, "run", *TINY, **options)  # there is nothing left to do
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "run/summary.json").exists()
+    assert timed("train", 300, "other", "estimatr=st", **options).returncode == 1
+
+
+def test_operations_of_a_step():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import utilisation
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    parts, config = assembled("model.width=256", "model.hidden=0")
+    layers = [(64, 256), (256, 256), (256, 256), (256, 64)]  # up and down
+    # forward, and twice that backward, but for the gradient in the data
+    products = 3 * sum(a * b for a, b in layers) - 64 * 256
+    ratio = utilisation.operations(parts) / (2 * config.batch_size * products)
+    assert 1 < ratio < 1.25  # the noise and what is done unit by unit come on top
