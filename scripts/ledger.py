@@ -21,6 +21,7 @@ PAPERS = {
 }
 HERE = "python experiments/bias_variance/{}.py"
 TRAIN = "python -m fsb.train experiment={}"
+RUN = "python experiments/{0}/run.py --out experiments/{0}"
 
 
 class Claim(NamedTuple):
@@ -80,8 +81,10 @@ CLAIMS = tuple(
             (4, "Gumbel-Softmax: how seldom there is any gradient"),
             (5, "ST-Gumbel-Softmax: unbiased for quadratics in the limit, variance O(1 / tau)"),
         )),
-        ("B prop 6", "BayesBiNN's gradient is that of Gumbel-Softmax in the mean"),
-        ("B prop 7", "BayesBiNN as published is deterministic straight-through with decay"),
+        ("B prop 6", "BayesBiNN's gradient is that of Gumbel-Softmax in the mean", "",
+         RUN.format("bayesbinn")),
+        ("B prop 7", "BayesBiNN as published is deterministic straight-through with decay", "",
+         RUN.format("bayesbinn")),
         ("B prop 8", "Variance of DARN in the mean parameter", "", HERE.format("proposition_8")),
         ("B prop 9", "The noise operator leaves the bias and raises the variance", "",
          HERE.format("proposition_9")),
@@ -95,18 +98,30 @@ CLAIMS = tuple(
          HERE.format("figure_2")),
         ("B fig 3", "MNIST VAE: DARN trains better than ST; ST corrected by ARM-10 ends best",
          "curves only"),
-        ("C theorem 1", "Continuous stochastic backpropagation: a series of derivatives"),
+        ("C theorem 1", "Continuous stochastic backpropagation: a series of derivatives", "",
+         HERE.format("continuous_rules")),
         ("C theorem 2", "Discrete stochastic backpropagation: BSB and CSB are unbiased", "",
          HERE.format("unbiased")),
-        *((f"C eq {i}", f"The rule for {text}") for i, text in (
+        *((f"C eq {i}", f"The rule for {text}", "", HERE.format("continuous_rules"))
+          for i, text in (
             (15, "the Gaussian"), (19, "the Laplace distribution"), (20, "the gamma distribution"),
             (21, "the beta distribution"), (22, "the Dirichlet distribution"),
             (23, "exponential functions"),
         )),
-        ("C fig 1", "Toy 1, sum (z - 0.49)^2: loss and gradient variance", "curves only"),
-        ("C fig 2", "Toy 2, sum exp(-z): loss and gradient variance", "curves only"),
-        ("C fig 3", "Bayesian logistic regression with Laplace posteriors", "curves only"),
-        ("C fig 4", "There, bias and variance hardly depend on the truncation", "curves only"),
+        ("C fig 1", "Toy 1, sum (z - 0.49)^2: the series converges fastest, variance competitive",
+         "curves only", RUN.format("continuous_toys")),
+        ("C fig 2", "Toy 2, sum exp(-z): the series converges fastest, variance competitive",
+         "curves only", RUN.format("continuous_toys")),
+        *((f"C fig 3, {what}", f"Bayesian logistic regression with Laplace posteriors: {text}",
+           "curves only", RUN.format("bayesian_regression")) for what, text in (
+            ("convergence", "the series converges faster than the score function and pathwise"),
+            ("variance", "its gradient has less variance than pathwise"),
+            ("truncation", "bias and variance hardly depend on where the series is cut off"),
+        )),
+        ("C fig 4, distances", "Its gradients are near pathwise ones, not those of the score "
+         "function", "curves only", RUN.format("bayesian_regression")),
+        ("C variance beside pathwise", "Variance of the resummed rules beside implicit "
+         "reparameterisation (our addition)", "", RUN.format("continuous_variance")),
         ("C fig 5", "The graphical model of a network", DRAWING),
         ("C fig 6", "BSB: train ELBO and gradient variance on MNIST", "curves only"),
         ("C fig 7", "CSB: train ELBO and gradient variance on MNIST", "curves only"),
