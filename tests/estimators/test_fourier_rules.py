@@ -222,11 +222,11 @@ def check(draws, expected, tolerance):
         seen = along[:, size > 0]
         spread = seen.std(0) / np.sqrt(len(seen))
         assert (np.abs(seen.mean(0) - 1) < 4.5 * spread + 1e-4).all()
-        assert 4.5 * spread.min() < tolerance
+        assert 4 * spread.min() < tolerance
 
 
 FAST, MANY = 2**13, 2**16
-TIMES = {"laplace": 16, "normal": 8, "multivariate_normal": 8}  # as many draws as others
+TIMES = {"laplace": 4, "normal": 4, "multivariate_normal": 4}  # as many draws as of others
 BY_FIRST = ("laplace", "normal", "multivariate_normal")
 
 
@@ -257,14 +257,15 @@ def test_series(name):
     "name", ["gamma", "laplace", "multivariate_normal", "dirichlet", "poisson"]
 )
 def test_exact_rules_to_one_percent(name):
-    closed(name, EXACT, MANY, 0.01)
+    closed(name, EXACT, 2 * MANY if name == "laplace" else MANY, 0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gamma", "laplace"])
 def test_series_to_one_percent(name):
     family = FAMILIES[name]
-    closed(name, fsb.fourier_series(family.terms), MANY, 0.01, family.series)
+    number = 2 * MANY if name == "laplace" else MANY
+    closed(name, fsb.fourier_series(family.terms), number, 0.01, family.series)
 
 
 @pytest.mark.slow
@@ -468,7 +469,7 @@ def network_gradient():
 def test_beside_discrete_sites(estimator):
     """Above, below, and mixed in one model with local expectation: the true gradient."""
     mixed = fsb.per_site({"top": LOCAL, "z": estimator, "x": estimator, "bit": LOCAL})
-    number = 2**16
+    number = 2**15
     params = {name: jnp.full((number, 1), x) for name, x in NETWORK.items()}
     _, grads = jax.jit(fsb.value_and_grad(mixed, network))(params, KEY)
     for (name, g), true in zip(
@@ -477,23 +478,19 @@ def test_beside_discrete_sites(estimator):
         g = number * np.asarray(g, np.float64)
         spread = g.std() / np.sqrt(number)
         assert g.mean() == pytest.approx(true, abs=4 * spread), name
-        assert 4 * spread < 0.06 * abs(true), name
+        assert 4 * spread < 0.09 * abs(true), name
 
 
 LOCAL = fsb.local_expectation()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("estimator", "number"),
-    [
-        (fsb.fourier_series(3, check=False), 2**14),
-        pytest.param(EXACT, 2**14, marks=pytest.mark.slow),
-    ],
-    ids=["series", "exact"],
+    "estimator", [fsb.fourier_series(3, check=False), EXACT], ids=["series", "exact"]
 )
-def test_two_layers_of_gammas(estimator, number):
+def test_two_layers_of_gammas(estimator):
     """y of scale z^2: E[y z] = 2 mu^3 k (k + 1) (k + 2), a third power of z."""
-    k, mu = 1.4, 0.6
+    k, mu, number = 1.4, 0.6, 2**14
 
     def loss(eta, sample):
         z = sample("z", fsb.Gamma(), eta)
