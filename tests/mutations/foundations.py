@@ -133,8 +133,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("draws: one key for all", "diagnostics.py", "estimate(params, *fitted, k)",
      "estimate(params, *fitted, key)", DIAGNOSTICS),
     # objectives and networks
-    ("ELBO: sign", "objectives.py", "-(evidence.likelihood - weight", "(evidence.likelihood - weight",
-     OBJECTIVES),
+    ("ELBO: sign", "objectives.py", "-(evidence.likelihood - weight",
+     "(evidence.likelihood - weight", OBJECTIVES),
     ("ELBO: sign of the KL", "objectives.py", "evidence.likelihood - weight",
      "evidence.likelihood + weight", OBJECTIVES),
     ("KL: sign of the entropy", "objectives.py", "tuple(-p - h for", "tuple(-p + h for",
