@@ -204,6 +204,7 @@ SWEEPS = {"compare": 4, "compare_mnist": 4, "compare_omniglot": 4}
 SWEEPS |= {"fig2_omniglot": 2, "fig4_mnist": 3, "fig4_mnist_deep": 2}
 SWEEPS |= {"muprop_table2": 6, "muprop_table2_m20": 6, "muprop_table3": 6}
 SWEEPS |= {"fig3_cifar10": 3, "fig3_miniimagenet": 2}
+SWEEPS |= {"fourier_table1": 15, "fourier_table2": 10}
 GRIDS = {"sgd": 4, "foust": 8, "gumbel_softmax": 8, "muprop": 7, "rebar": 5}
 
 

@@ -78,4 +78,4 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
         PAIRS,
     ),
     ("faces: everybody's average", FACES, "own.mean(0)", "images.mean(0)", PAIRS),
-)
+)  # fmt: skip
