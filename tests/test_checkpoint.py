@@ -393,6 +393,7 @@ def free_port():
         return one.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_imports_lazily():
     code = "import sys, fsb.checkpoint; assert 'orbax.checkpoint' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -154,7 +154,12 @@ if __name__ == "__main__":
     ("line", "code", "says"),
     [
         ("estimator=fosut", 2, "fsb: error: estimator: unknown 'fosut'; did you mean foust?"),
-        ("seed=0 --multrun", 2, "fsb: error: flags: unknown '--multrun'; did you mean --multirun?"),
+        pytest.param(
+            "seed=0 --multrun",
+            2,
+            "fsb: error: flags: unknown '--multrun'; did you mean --multirun?",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("seed=13", 1, "ZeroDivisionError: division", marks=pytest.mark.slow),
     ],
 )

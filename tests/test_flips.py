@@ -119,6 +119,7 @@ def test_categorical(name):
     check(CATEGORICAL[name], site.z, other_values(site))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [Net(), Conv()])
 def test_modules(net):
     site = site_of(fsb.Bernoulli(), (B, D))

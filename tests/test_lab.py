@@ -67,6 +67,7 @@ def here(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
+@pytest.mark.slow
 def test_an_estimator_and_a_loss_of_your_own(here, capsys):
     """The recipe of the README: a file, beside the estimators that are there."""
     code, out, _ = run_lab(

@@ -14,6 +14,7 @@ SHAPES = ((), (1,), (7,), (0,), (3, 5), (129,), (2, 3, 5), (1, 1001))
 same = np.testing.assert_array_equal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_bits_and_uniform_are_those_of_jax(shape):
     key = jax.random.key(2**40 + 123)

@@ -162,6 +162,7 @@ def test_a_run_without_the_field_is_named(tmp_path):
         compare_curves(tmp_path / "a.png", {"a": rows(), "b": [{"step": 1}]}, "test_elbo")
 
 
+@pytest.mark.slow
 def test_no_state_of_pyplot():
     code = """if True:
         import sys, tempfile

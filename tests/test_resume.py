@@ -23,7 +23,7 @@ def damage(folder, step):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [0, 10])
+@pytest.mark.parametrize("step", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_an_interrupted_run_goes_on_as_if_nothing_were(step, number, tmp_path, capsys):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as caught:

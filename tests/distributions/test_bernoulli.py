@@ -75,6 +75,7 @@ def test_values_in_double_precision(dist):
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @TWO
 def test_first_and_second_derivatives(dist):
     """Of the log-probability in logit and value, relaxed values included, and of the entropy."""

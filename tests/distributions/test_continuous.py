@@ -37,6 +37,7 @@ def scipy_args(name):
     return (np.exp(eta),) if args is None else args
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALARS)
 def test_values_in_double_precision(name):
     dist, eta, family, _ = SCALARS[name]

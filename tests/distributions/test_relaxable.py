@@ -169,6 +169,7 @@ def test_finite_at_any_logit_and_flat_where_certain(dist, logits, key):
     assert np.abs(slopes[0]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dist", "logits"), [(Bernoulli(), LOGITS), (Categorical(), ROWS)])
 def test_coarse_logits_keep_fine_values(dist, logits, key):
     coarse, u, hard, v = draws(dist, jnp.bfloat16(logits), key, 100)

@@ -27,6 +27,7 @@ def loss(params, sample):
     return sum(net.loss(p, sample, f"{i}-") for i, (net, p) in nets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", **named(CATEGORICAL, slow_repeats=True))
 def test_every_draw_follows_the_formula(row):
     """And hard ones are those of the plain run: the mean is that over values by probability."""

@@ -37,6 +37,7 @@ def loss(params, sample):
     return (params["c"] * jnp.stack(features)).sum(-1) + o.COUPLING * x.sum(-1) * top.sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", **named(UNBIASED, slow_repeats=True, slow_but_few=True))
 def test_unbiased_on_two_layers(row):
     exact = fsb.exact_gradient(loss, PARAMS)

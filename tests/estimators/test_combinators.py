@@ -114,6 +114,7 @@ def test_the_noise_operator_has_the_variance_of_proposition_9(rho):
         assert (found > 1.2 * independent).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [pytest.param(fsb.foust, marks=pytest.mark.slow), fsb.gumbel_softmax]
 )
@@ -142,6 +143,7 @@ def assert_agree(mean, error, exact):
     assert error.max() < 0.05 * abs(exact).max()
 
 
+@pytest.mark.slow
 def test_only_the_named_sites_have_a_gradient():
     means, errors, exact = components(fsb.only(["z1"], fsb.disarm()))
     assert_agree(means["offset"][1], errors["offset"][1], exact["offset"][1])

@@ -134,6 +134,7 @@ def test_vmap_over_keys_is_a_loop(row):
         assert_close(jax.tree.map(lambda x: x[i], many), compiled(row)(PARAMS, key))  # noqa: B023
 
 
+@pytest.mark.slow
 @LOCAL
 def test_gradients_add_up(row):
     """Of a sum of losses that share their draws: the sum of the gradients."""
@@ -221,6 +222,7 @@ def test_certain_units(row):
             np.testing.assert_array_equal(certain, 0)
 
 
+@pytest.mark.slow
 @EVERY
 def test_sharded_over_eight_devices(row):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))

@@ -220,6 +220,7 @@ def test_ugc_draw_by_draw_and_with_less_variance():
     assert (flip_moments()[1] < 0.95 * second)[nearly_certain].all()
 
 
+@pytest.mark.slow
 def test_a_certain_unit_stays_where_it_is():
     """Whatever the noise: 0 is among its values, and 1 - 0 must not be 1."""
 
@@ -393,6 +394,7 @@ BY_HAND = {  # name: estimator with n runs, formula, control
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_HAND)
 def test_joint_over_layers_draw_by_draw(name):
     """Value, estimate, and descent of the second moment, by differences in alpha and beta."""

@@ -230,9 +230,10 @@ TIMES = {"laplace": 4, "normal": 4, "multivariate_normal": 4}  # as many draws a
 BY_FIRST = ("laplace", "normal", "multivariate_normal")
 
 
-@pytest.mark.parametrize(
-    "name", ["gamma", "laplace", "normal", "dirichlet", "multivariate_normal", "poisson", "dirac"]
-)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("multivariate_normal", "poisson")]
+
+
+@pytest.mark.parametrize("name", ["gamma", "laplace", "normal", "dirichlet", "dirac", *SLOW])
 def test_exact_rules(name):
     closed(name, EXACT, FAST, 0.07)
 
@@ -397,6 +398,7 @@ def test_logistic_losses_are_an_asymptotic_case(bc, order, wrong_by, warned):
     assert abs(found.mean() / true - 1) < 4 * spread < 0.03
 
 
+@pytest.mark.slow
 def test_the_series_of_shares():
     """E of term n for f = z is known, and infinite once n reaches alpha + beta."""
     a, b = 4.0, 6.0

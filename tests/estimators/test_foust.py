@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import fsb
 
@@ -23,6 +24,7 @@ def loss(eta, sample):
     return jnp.sin(1.7 * sample("z", DIST, eta) + 0.3).prod(-1)
 
 
+@pytest.mark.slow
 def test_parts_off_one_by_one(key):
     eta, keys = jnp.array([[0.4, -1.0, 2.0]]), jax.random.split(key, 32)
 

@@ -91,6 +91,7 @@ def check_row(row, chains, num_samples, caught):
         check_mean(row, chain, p, d, caught)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", **named([row for row in BERNOULLI_ROWS if not row.variant], slow_but_few=True)
 )

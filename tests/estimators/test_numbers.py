@@ -95,6 +95,7 @@ def test_noise_on_a_part_of_the_interval_moves_the_mean(delta, mean):
     assert_mean(gradient / jacobian, mean, mean)
 
 
+@pytest.mark.slow
 @every_encoding
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_full_noise_is_exact_for_any_function_of_one_unit(name, encoding):

@@ -138,6 +138,7 @@ def test_the_model_does_not_feel_what_is_learned():
     np.testing.assert_allclose(learned.params, fixed.params, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "target"), [(fsb.rebar, -0.5), (functools.partial(fsb.relax, hidden=8), 0.45)]
 )

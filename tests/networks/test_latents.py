@@ -144,13 +144,3 @@ def test_fdarn_elbo_against_its_enumeration():
     joint = np.float64(found.likelihood) + np.float64(found.prior[0])
     assert weight @ np.float64(log_weight(found)) == pytest.approx(exact_elbo, abs=1e-4)
     assert exact_elbo < logsumexp(joint)
-
-
-def test_a_uniform_prior_gives_the_analytic_divergence():
-    """D log 2 - H[q]."""
-    model = vae(SHAPE, BernoulliLikelihood(), layers=1, width=5, hidden=0, prior="uniform")
-    variables = shaken(start(model))
-    x = jnp.broadcast_to(example(model.likelihood)[None], (3, *SHAPE))
-    found = evidence_at(model, variables, x, ancestral(jax.random.key(0)))
-    divergence = -found.prior[0] - found.entropy[0]
-    np.testing.assert_allclose(divergence, 5 * np.log(2) - found.entropy[0], rtol=1e-5)

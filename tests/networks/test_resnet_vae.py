@@ -99,6 +99,7 @@ def test_the_shipped_nets(name):
     assert sum(map(len, model.segments)) == 2 * sum(stacks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "top"),
     [

@@ -119,6 +119,7 @@ def true_posterior():
     return model, {**variables, "params": jax.tree.map(jnp.float32, params)}
 
 
+@pytest.mark.slow
 def test_the_bound_is_tight_at_the_true_posterior(key):
     model, variables = true_posterior()
     assert jax.tree.structure(variables) == jax.tree.structure(start(model))
@@ -143,6 +144,7 @@ def test_generated_means_average_to_those_of_the_model(name, key):
     assert samples.std(0).min() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", [BernoulliLikelihood(), GaussianLikelihood()], ids=str)
 def test_an_untrained_network_starts_at_the_data_mean(likelihood):
     """All layers are odd functions at first: at the mean nothing is known, and z and -z cancel."""
