@@ -15,7 +15,7 @@ def reinforce(
     hidden: int = 100,
     decay: float = 0.8,
 ) -> Estimator:
-    r"""REINFORCE, the likelihood-ratio estimator, with the variance reduction of NVIL on demand.
+    r"""REINFORCE, the score-function estimator, with the variance reduction of NVIL on demand.
 
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
         \frac{\partial \log p(z)}{\partial \eta}
