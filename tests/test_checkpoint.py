@@ -211,6 +211,7 @@ def attempts(path):
 
 
 # Orbax leaves its other reads of a damaged file to the garbage collector.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_any_damage_to_any_file_is_harmless(tmp_path):
     state = {"w": jnp.arange(4.0), "key": jax.random.key(2), "n": 3}

@@ -22,6 +22,7 @@ def evaluate(folder, *overrides):
     return homes[-1], json.loads((homes[-1] / "evaluation.json").read_text())
 
 
+@pytest.mark.slow
 def test_an_evaluation(folder, capsys):
     before = {path.name for path in folder.iterdir()}
     home, found = evaluate(folder)

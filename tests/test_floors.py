@@ -176,6 +176,7 @@ def test_no_configuration_is_left_out():
         assert base in fsb.estimators.__all__, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g in PARTS for n in options(g)])
 def test_every_part_builds(group, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

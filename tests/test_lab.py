@@ -257,6 +257,7 @@ def test_evaluations_are_counted(key):
         assert evaluations(estimator, two, eta, key) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "sites"),
     [

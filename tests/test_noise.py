@@ -31,6 +31,7 @@ def test_the_written_out_generator_is_what_runs_here():
     same(noise._threefry(jax.random.key_data(key), (257,)), jax.random.bits(key, (257,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw", [(noise.bits, jax.random.bits), (noise.uniform, jax.random.uniform)]
 )

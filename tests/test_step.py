@@ -122,6 +122,7 @@ def test_every_step_draws_anew(run):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.slow
 def test_gradient_statistics_are_norm_and_variance_over_draws(run):
     parts, images, _ = run
     state, batch, key = parts.first_state(), images[:16], jax.random.key(7)

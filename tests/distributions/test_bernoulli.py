@@ -142,6 +142,7 @@ def test_what_is_certain_has_no_entropy_and_no_surprise():
     np.testing.assert_allclose(jax.vmap(jax.grad(dist.log_prob))(eta, 1 - drawn)[1:], [-1, 1] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_results_have_the_dtype_of_the_logits(dtype, key):
     with jax.enable_x64(dtype == "float64"):

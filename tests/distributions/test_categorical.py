@@ -58,6 +58,7 @@ def test_derivatives():
         np.testing.assert_allclose(slope, log_softmax(LOGITS[0]))
 
 
+@pytest.mark.slow
 def test_all_is_finite_at_large_logits(key):
     eta = jnp.asarray(EXTREME)
     z = DIST.sample(key, eta)

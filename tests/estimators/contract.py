@@ -241,7 +241,7 @@ ROWS = (
 BERNOULLI_ROWS = tuple(row for row in ROWS if "Bernoulli" in row.serves)
 
 
-QUICK = {"st", "darn", "foust", "gumbel_softmax-0.5", "arm", "pathwise", "reinforce"}
+QUICK = {"st", "foust", "gumbel_softmax-0.5", "arm", "pathwise"}
 
 
 def named(rows, slow_repeats=False, slow_but_few=False):

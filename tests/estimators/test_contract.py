@@ -125,6 +125,7 @@ def test_compiled_or_not(row):
     assert_close(compiled(row)(PARAMS, KEY), eager)
 
 
+@pytest.mark.slow
 @EVERY
 def test_vmap_over_keys_is_a_loop(row):
     keys = jax.random.split(KEY, 3)
@@ -176,6 +177,7 @@ def test_one_example_with_one_unit_in_an_optax_loop(row):
     assert float(params["eta"][0, 0]) < -1.5
 
 
+@pytest.mark.slow
 @EVERY
 def test_gradients_have_the_dtype_of_the_params(row):
     one = estimate(row.make(), loss_for(row))
@@ -191,6 +193,7 @@ def test_gradients_have_the_dtype_of_the_params(row):
         assert np.abs(a.astype(jnp.float32) - b).max() < 0.05 * max(1, np.abs(b).max())
 
 
+@pytest.mark.slow
 @EVERY_BERNOULLI
 def test_certain_units(row):
     """Finite everywhere, and no gradient where a unit is certain (but for the identity's)."""

@@ -145,6 +145,7 @@ def test_two_coupled_draws_are_disarm():
     np.testing.assert_allclose(disarm, arms, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_arms_draw_by_draw(samples):
     eta = np.tile(ETA, (2**12, 1))

@@ -66,6 +66,7 @@ def assert_mean(gradient, expected, scale):
 # --- FouST (Pervez et al. 2020)
 
 
+@pytest.mark.slow
 @every_encoding
 @pytest.mark.parametrize("reweighing", [True, False])
 @pytest.mark.parametrize("delta", [0.0, 0.1])

@@ -169,6 +169,7 @@ def test_the_data_mean_is_not_trained():
     assert not any("mean" in name for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["learned", "uniform"])
 def test_priors(prior, key):
     model = vae(SHAPE, BernoulliLikelihood(), layers=2, width=4, hidden=0, prior=prior)
@@ -191,6 +192,7 @@ def test_priors(prior, key):
         np.testing.assert_allclose(grads["prior"]["logits"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "likelihood"), [((8, 8), BernoulliLikelihood()), ((4, 4, 3), GaussianLikelihood())]
 )
