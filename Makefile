@@ -4,6 +4,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 TESTS := $(RUN) -m pytest -n auto --dist loadfile
+LONGEST := $(patsubst %,tests/test_%.py,kills resume parallel wheel train lab)
 
 .PHONY: help train test check lint bench claims test-matrix clean
 
@@ -19,7 +20,7 @@ train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digi
 	@$(RUN) -m fsb.train $(ARGS)
 
 test: check ## all tests (under 15 minutes)
-	$(TESTS) -m slow --no-loadscope-reorder tests/test_kills.py tests  # the longest first
+	$(TESTS) -m slow --no-loadscope-reorder $(LONGEST) tests
 
 check: lint ## lint, types and the fast tests (under 4 minutes)
 	$(TESTS) -m "not slow"

@@ -151,7 +151,10 @@ MISTAKES_OF_TRAINING = [
         "likelihood=discretized_gaussian data.binarisation=dequantised",
         "likelihood=discretized_gaussian: it needs data.binarisation=levels",
     ),
-    ("model=sresnet80 model.norm=batch", "model.norm: unknown 'batch' (choices: group, none)"),
+    (
+        "model=sresnet80 model.norm=layer",
+        "model.norm: unknown 'layer' (choices: group, batch, none)",
+    ),
     ("model=sresnet80 model.stacks=[2,2]", "model.stacks=[2, 2]: one number for each of"),
     ("batch_size=100000", "batch_size=100000: "),
     ("devices=99", "devices=99: "),

@@ -104,7 +104,7 @@ def test_training_with_an_estimator_of_your_own(here, capsys):
     train.main(
         ["modules=[mine]", "estimator=st", "estimator._target_=mine.mine",
          "max_steps=3", "eval_every=3", "bound_samples=[]", "model.width=8", "eval_examples=100",
-         "hydra.run.dir=run", "compilation_cache=null"]
+         "model.layers=1", "model.hidden=0", "hydra.run.dir=run", "compilation_cache=null"]
     )  # fmt: skip
     assert "mine.mine" in (here / "run" / "config.yaml").read_text()
     assert (here / "run" / "checkpoints" / "3").is_dir()
