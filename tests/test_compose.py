@@ -153,7 +153,7 @@ MISTAKES_OF_TRAINING = [
     ),
     (
         "model=sresnet80 model.norm=layer",
-        "model.norm: unknown 'layer' (choices: group, batch, none)",
+        "model.norm: unknown 'layer' (choices: batch, group, none)",
     ),
     ("model=sresnet80 model.stacks=[2,2]", "model.stacks=[2, 2]: one number for each of"),
     ("batch_size=100000", "batch_size=100000: "),
