@@ -193,11 +193,3 @@ def test_every_source_and_logger_composes(name, tmp_path, monkeypatch):
     target = config[group]["_target_"]
     module, _, factory = target.rpartition(".")
     assert callable(getattr(importlib.import_module(module), factory))
-
-
-@pytest.mark.parametrize("group", ["experiment", "sweep"])
-@pytest.mark.slow
-def test_every_experiment_and_sweep_composes(group, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in options(group):
-        assert preflight("train", [f"{group}={name}"], Train), name
