@@ -4,6 +4,8 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 TESTS := $(RUN) -m pytest -n auto --dist loadfile
+# Else each of the many processes that the tests start would compile all of Python it imports.
+unexport PYTHONDONTWRITEBYTECODE
 LONGEST := $(patsubst %,tests/test_%.py,kills resume parallel wheel train lab)
 
 .PHONY: help train test check lint bench claims test-matrix clean

@@ -9,10 +9,11 @@ import numpy as np
 
 from fsb import metrics, pictures
 from fsb.assemble import Parts
-from fsb.types import PyTree
+from fsb.types import Array, PyTree
 
-COUNT = 40
-"""Images in a picture."""
+ROWS, COLUMNS = 4, 10
+COUNT = ROWS * COLUMNS
+"""Images in a picture; a row of them is computed at a time, for a large net would fill memory."""
 
 
 def draw(
@@ -23,15 +24,25 @@ def draw(
     The samples of a model without ``generate``, such as one of structured prediction, are further
     reconstructions of the first images.
     """
-    data_key, model_key = jax.random.split(parts.key("pictures"))
-    images = parts.recipe.layout.replicate(getattr(parts.data, split)[:COUNT])
-    x, mean = metrics.reconstruct(parts.recipe, variables, images, data_key)
-    if hasattr(parts.recipe.model, "generate"):
-        samples = metrics.generate(parts.recipe, variables, model_key, COUNT)
-    else:  # it needs an image to begin with: a row shows ten means of the same one
-        few = jax.numpy.repeat(images[: COUNT // 10], 10, axis=0)
-        samples = metrics.reconstruct(parts.recipe, variables, few, model_key)[1]
-    return np.asarray(x), np.asarray(mean), np.asarray(samples)
+    recipe, images = parts.recipe, getattr(parts.data, split)[:COUNT]
+    keys = jax.random.split(parts.key("pictures"), (2, ROWS))
+
+    def reconstruct(row: np.ndarray, key: Array) -> tuple[np.ndarray, np.ndarray]:
+        found = metrics.reconstruct(recipe, variables, recipe.layout.replicate(row), key)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    def sample(number: int, key: Array) -> np.ndarray:
+        if hasattr(recipe.model, "generate"):
+            return np.asarray(metrics.generate(recipe, variables, key, COLUMNS))
+        # It needs an image to begin with: a row shows ten means of the same one.
+        same = np.repeat(images[number % len(images)][None], COLUMNS, axis=0)
+        return reconstruct(same, key)[1]
+
+    rows = [images[start : start + COLUMNS] for start in range(0, len(images), COLUMNS)]
+    shown = [reconstruct(row, key) for row, key in zip(rows, keys[0], strict=False)]
+    x, mean = (np.concatenate(side) for side in zip(*shown, strict=True))
+    samples = [sample(number, key) for number, key in enumerate(keys[1])]
+    return x, mean, np.concatenate(samples)
 
 
 def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
@@ -39,7 +50,7 @@ def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
     x, mean, samples = draw(parts, variables)
     return {
         "reconstructions": pictures.reconstruction_grid(x, mean),
-        "samples": pictures.image_grid(samples, COUNT // 10, 10),
+        "samples": pictures.image_grid(samples, ROWS, COLUMNS),
     }
 
 
@@ -49,4 +60,4 @@ def save(parts: Parts, variables: PyTree, folder: Path, title: str, split: str =
     if jax.process_index() != 0:
         return
     pictures.save_reconstructions(folder / "reconstructions.png", x, mean, title)
-    pictures.save_images(folder / "samples.png", samples, title, columns=10)
+    pictures.save_images(folder / "samples.png", samples, title, columns=COLUMNS)

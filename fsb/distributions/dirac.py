@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax.numpy as jnp
 
+from fsb.distributions.numeric import Numeric
 from fsb.types import Array, FsbError
 
 
 @dataclass(frozen=True)
-class Dirac:
+class Dirac(Numeric):
     """Deterministic units, z = eta [B, D...]: backpropagation is their stochastic one.
 
     Entropy 0. There is no density, hence no score: ``log_prob`` raises ``FsbError``.
@@ -20,11 +20,6 @@ class Dirac:
     >>> Dirac().sample(jax.random.key(0), jnp.array([[0.3]])).tolist() == [[jnp.float32(0.3)]]
     True
     """
-
-    reparameterized: ClassVar[bool] = True
-
-    def sample(self, key: Array, eta: Array) -> Array:
-        return eta
 
     def noise(self, key: Array, eta: Array) -> Array:
         """None that matters: zeros."""
@@ -41,9 +36,6 @@ class Dirac:
 
     def entropy(self, eta: Array) -> Array:
         return jnp.zeros_like(eta)
-
-    def decode(self, z: Array) -> Array:
-        return z
 
     def support(self, eta: Array) -> Array:
         raise FsbError("Dirac: its value moves with eta; summing over values has no derivative")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
 from fsb.distributions.gamma import log_gamma
-from fsb.types import Array, FsbError
+from fsb.distributions.numeric import Numeric
+from fsb.types import Array
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Numeric):
     """Independent Dirichlet units: eta [B, D..., K] concentrations, z [B, D..., K] in the simplex.
 
     K gammas over their sum, in logarithms: concentrations of 0.01 are served. Entries that
@@ -24,11 +24,6 @@ class Dirichlet:
     >>> Dirichlet().mean(jnp.array([[[1.0, 3.0]]])).tolist()
     [[[0.25, 0.75]]]
     """
-
-    reparameterized: ClassVar[bool] = True
-
-    def sample(self, key: Array, eta: Array) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: Array) -> Array:
         """A key for each gamma, [B, D..., K]."""
@@ -52,15 +47,9 @@ class Dirichlet:
             - ((eta - 1) * digamma(eta)).sum(-1)
         )
 
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: Array) -> Array:
-        raise FsbError("Dirichlet has infinitely many values and cannot be enumerated")
-
 
 @dataclass(frozen=True)
-class Beta:
+class Beta(Numeric):
     """Independent beta units with eta = (alpha, beta), both [B, D...] and positive.
 
     z is strictly between 0 and 1: what rounds to an end is put beside it. At z near 1 float32
@@ -70,11 +59,6 @@ class Beta:
     >>> Beta().mean((jnp.ones((1, 1)), jnp.full((1, 1), 3.0))).tolist()
     [[0.25]]
     """
-
-    reparameterized: ClassVar[bool] = True
-
-    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
         """Two keys for each unit, [B, D..., 2]."""
@@ -96,12 +80,6 @@ class Beta:
 
     def entropy(self, eta: tuple[Array, Array]) -> Array:
         return Dirichlet().entropy(jnp.stack(eta, -1))
-
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: tuple[Array, Array]) -> Array:
-        raise FsbError("Beta has infinitely many values and cannot be enumerated")
 
 
 def log_beta(eta: Array) -> Array:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
 from fsb.distributions.bernoulli import noise_dtype
+from fsb.distributions.numeric import Numeric
 from fsb.types import Array, Eta, FsbError
 
 NEARLY_ZERO = -14.0  # log z below which the cdf is z^k / Gamma(k + 1) to float32's precision
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(Numeric):
     """Independent gamma units with eta = (shape, scale), both [B, D...] and positive.
 
     Density z^(k - 1) e^(-z / mu) / (Gamma(k) mu^k) for shape k and scale mu. The draw is
@@ -30,14 +30,9 @@ class Gamma:
     ([[1.5, 1.5]], True)
     """
 
-    reparameterized: ClassVar[bool] = True
-
     def shape_and_scale(self, eta: Eta) -> tuple[Array, Array]:
         """k and mu, [B, D...] each."""
         return eta
-
-    def sample(self, key: Array, eta: Eta) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: Eta) -> Array:
         """A key for each unit, [B, D...]: the draw is by rejection and takes any number of bits."""
@@ -60,13 +55,6 @@ class Gamma:
     def entropy(self, eta: Eta) -> Array:
         shape, scale = self.shape_and_scale(eta)
         return shape + jnp.log(scale) + gammaln(shape) + (1 - shape) * digamma(shape)
-
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: Eta) -> Array:
-        name = type(self).__name__
-        raise FsbError(f"{name} has infinitely many values and cannot be enumerated")
 
 
 @dataclass(frozen=True)

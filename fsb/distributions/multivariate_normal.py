@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.types import Array, FsbError
+from fsb.distributions.numeric import Numeric
+from fsb.types import Array
 
 
 @dataclass(frozen=True)
-class MultivariateNormal:
+class MultivariateNormal(Numeric):
     """Independent Gaussian vectors with eta = (loc [B, D..., K], factor [B, D..., K, K]).
 
     z [B, D..., K] = loc + factor e: the covariance is factor factor^T. Of the factor only the lower
@@ -25,11 +25,6 @@ class MultivariateNormal:
     >>> [round(v, 4) for v in MultivariateNormal().entropy(eta)[0].tolist()]
     [2.8379]
     """
-
-    reparameterized: ClassVar[bool] = True
-
-    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
         """Standard normal noise, [B, D..., K]."""
@@ -57,12 +52,6 @@ class MultivariateNormal:
     def entropy(self, eta: tuple[Array, Array]) -> Array:
         k = eta[0].shape[-1]
         return 0.5 * k * (1 + math.log(2 * math.pi)) + log_diagonal(eta[1])
-
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: tuple[Array, Array]) -> Array:
-        raise FsbError("MultivariateNormal has infinitely many values and cannot be enumerated")
 
 
 def log_diagonal(factor: Array) -> Array:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.types import Array, FsbError
+from fsb.distributions.numeric import LocationScale
+from fsb.types import Array
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(LocationScale):
     """Independent Gaussian units with eta = (loc, scale), both [B, D...], scale > 0.
 
     >>> import jax, jax.numpy as jnp
@@ -23,21 +23,9 @@ class Normal:
     [1.4189, 1.4189]
     """
 
-    reparameterized: ClassVar[bool] = True
-
-    def sample(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
-
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
         """Standard normal noise, one a unit."""
         return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
-
-    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
-        loc, scale = eta
-        return loc + scale * noise.astype(loc.dtype)
-
-    def mean(self, eta: tuple[Array, Array]) -> Array:
-        return eta[0]
 
     def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
         loc, scale = eta
@@ -46,9 +34,3 @@ class Normal:
 
     def entropy(self, eta: tuple[Array, Array]) -> Array:
         return 0.5 * (1 + math.log(2 * math.pi)) + jnp.log(eta[1])
-
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: tuple[Array, Array]) -> Array:
-        raise FsbError("Normal has infinitely many values and cannot be enumerated")

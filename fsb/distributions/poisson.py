@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.types import Array, FsbError
+from fsb.distributions.numeric import Numeric
+from fsb.types import Array
 
 LARGE = 12.0  # rate above which the entropy is asymptotic; the other way sums over 64 counts
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Numeric):
     """Independent counts 0, 1, 2, ... with eta [B, D...] the log of their rate.
 
     >>> import jax.numpy as jnp
@@ -26,9 +27,6 @@ class Poisson:
     """
 
     reparameterized: ClassVar[bool] = False
-
-    def sample(self, key: Array, eta: Array) -> Array:
-        return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: Array) -> Array:
         """A key for each unit, [B, D...]."""
@@ -56,9 +54,3 @@ class Poisson:
         tail = per_rate * (1 / 12 + per_rate * (1 / 24 + per_rate * 19 / 360))
         many = 0.5 * (math.log(2 * math.pi * math.e) - jnp.log(per_rate)) - tail
         return jnp.where(eta < math.log(LARGE), -(jnp.exp(log) * log).sum(-1), many)
-
-    def decode(self, z: Array) -> Array:
-        return z
-
-    def support(self, eta: Array) -> Array:
-        raise FsbError("Poisson has infinitely many values and cannot be enumerated")

@@ -110,7 +110,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("Categorical: log p not normalised", C, "(z * jax.nn.log_softmax(eta))", "(z * eta)",
      CATEGORICAL),
     ("Normal: log scale forgotten", N, " - jnp.log(scale)", "", NORMAL),
-    ("Normal: variance for scale in the draw", N, "loc + scale * noise",
+    ("Normal: variance for scale in the draw", "distributions/numeric.py", "loc + scale * noise",
      "loc + scale * scale * noise", NORMAL),
     ("Normal: factor 2 in the entropy", N, "0.5 * (1 + math.log(2 * math.pi))",
      "(1 + math.log(2 * math.pi))", NORMAL),

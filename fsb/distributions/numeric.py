@@ -1,0 +1,39 @@
+"""What families share whose units are numbers or vectors of which there is no end."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from fsb.types import Array, Eta, FsbError
+
+
+class Numeric:
+    """Units that are made from noise and stand for themselves.
+
+    A family adds ``noise``, ``from_noise``, ``mean``, ``log_prob`` and ``entropy``.
+    """
+
+    reparameterized: ClassVar[bool] = True
+    noise: Any
+    from_noise: Any
+
+    def sample(self, key: Array, eta: Eta) -> Array:
+        return self.from_noise(self.noise(key, eta), eta)
+
+    def decode(self, z: Array) -> Array:
+        return z
+
+    def support(self, eta: Eta) -> Array:
+        name = type(self).__name__
+        raise FsbError(f"{name} has infinitely many values and cannot be enumerated")
+
+
+class LocationScale(Numeric):
+    """Units loc + scale * noise with eta = (loc, scale), both [B, D...], scale > 0."""
+
+    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
+        loc, scale = eta
+        return loc + scale * noise.astype(loc.dtype)
+
+    def mean(self, eta: tuple[Array, Array]) -> Array:
+        return eta[0]
