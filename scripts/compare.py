@@ -36,9 +36,8 @@ RESULTS = (
 )
 
 
-def settings(folder: Path) -> dict[str, str]:
+def settings(config: DictConfig) -> dict[str, str]:
     """The settings of a run by full name, estimator and data by their short ones."""
-    config = OmegaConf.load(folder / "config.yaml")
     flat = {}
     for group in ("data", "model", "estimator", "optimizer"):
         for key, value in config[group].items():
@@ -64,7 +63,7 @@ def compare(runs_folder: Path, out: Path, title: str) -> None:
     folders = sorted(path.parent for path in runs_folder.rglob("summary.json"))
     if not folders:
         raise SystemExit(f"no finished run (summary.json) below {runs_folder}")
-    found = [settings(folder) for folder in folders]
+    found = [settings(OmegaConf.load(folder / "config.yaml")) for folder in folders]
     out.mkdir(parents=True, exist_ok=True)
     lines = defaultdict(list)
     for name in ("results.csv", "curves.csv"):

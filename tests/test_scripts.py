@@ -1,5 +1,6 @@
 """The scripts beside the library."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,15 +45,32 @@ def test_a_training_in_pieces(tmp_path):
     assert (tmp_path / "run/summary.json").exists()
 
 
-def test_operations_of_a_step():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import utilisation
-    finally:
-        sys.path.remove(str(SCRIPTS))
+@pytest.fixture
+def scripts(monkeypatch):
+    """The scripts can be imported, as they import each other."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+
+def test_operations_of_a_step(scripts):
+    import utilisation
+
     parts, config = assembled("model.width=256", "model.hidden=0")
     layers = [(64, 256), (256, 256), (256, 256), (256, 64)]  # up and down
     # forward, and twice that backward, but for the gradient in the data
     products = 3 * sum(a * b for a, b in layers) - 64 * 256
     ratio = utilisation.operations(parts) / (2 * config.batch_size * products)
     assert 1 < ratio < 1.25  # the noise and what is done unit by unit come on top
+
+
+@pytest.mark.slow
+def test_the_steps_of_a_sweep_side_by_side(scripts, monkeypatch, tmp_path):
+    import bench_sweep
+
+    words = [str(tmp_path), *TINY, "hydra.mode=MULTIRUN", "estimator=st,darn", "--rounds=2"]
+    monkeypatch.setattr(sys, "argv", ["bench_sweep.py", *words])
+    bench_sweep.main()
+    found = json.loads((tmp_path / "results.json").read_text())["jobs"]
+    assert list(found) == ["st", "darn"]
+    assert found["st"]["ratio"] == 1
+    epochs = found["darn"]["seconds_per_epoch"] / found["darn"]["ms_per_step"]
+    assert epochs == pytest.approx(1e-3 * (1437 // 16))

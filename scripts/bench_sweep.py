@@ -1,0 +1,71 @@
+"""What a train step costs in every job of a sweep, side by side in one run.
+
+    python scripts/bench_sweep.py experiments/fourier_tables/time experiment=fourier_table2 seed=0
+
+The words after the folder are those of ``python -m fsb.train``. Ratios are to the first job, the
+median over the rounds of an interleaved run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import jax
+import numpy as np
+from compare import label, settings
+
+from fsb import bench, runfolder
+from fsb.assemble import Parts, assemble
+from fsb.config import preflight
+from fsb.files import write_json_atomic
+from fsb.schema import Train
+from fsb.step import run_steps
+
+
+def chunk_of(parts: Parts, steps: int) -> bench.Chunk:
+    """``steps`` train steps of a job, on images of its own data."""
+    layout, images = parts.recipe.layout, parts.data.train[: bench.IMAGES]
+    rows = np.random.default_rng(0).integers(0, len(images), (steps, parts.batch_size))
+    pool, indices = layout.replicate(images), layout.replicate(rows.astype(np.int32))
+    state = parts.first_state()
+
+    def chunk():
+        nonlocal state
+        state = jax.block_until_ready(run_steps(parts.recipe, state, pool, indices, steps))
+
+    return chunk
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder of results.json")
+    parser.add_argument("overrides", nargs="*", help="of the sweep, as for fsb.train")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10, help="in a round")
+    args = parser.parse_intermixed_args()
+    jobs = preflight("train", args.overrides, Train)
+    found = [settings(job) for job in jobs]
+    names = [label(one, found) for one in found]
+    parts = [assemble(job) for job in jobs]
+    chunks = {name: chunk_of(p, args.steps) for name, p in zip(names, parts, strict=True)}
+    seconds = bench.measure(chunks, args.rounds)
+    rows = {}
+    for name, p in zip(names, parts, strict=True):
+        step = float(np.median(seconds[name])) / args.steps
+        rows[name] = {
+            "ms_per_step": 1e3 * step,
+            "seconds_per_epoch": step * (len(p.data.train) // p.batch_size),
+            **bench.paired(seconds[name], seconds[names[0]]),
+        }
+        print(
+            f"{name:32} {1e3 * step:8.2f} ms a step {rows[name]['seconds_per_epoch']:8.1f} s an "
+            f"epoch {rows[name]['ratio']:7.2f} of {names[0]}"
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    told = {"overrides": args.overrides, "rounds": args.rounds, "steps": args.steps}
+    write_json_atomic(args.out / "results.json", told | {"jobs": rows} | runfolder.provenance())
+
+
+if __name__ == "__main__":
+    main()
