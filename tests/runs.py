@@ -96,14 +96,18 @@ class Interrupting:
         pass
 
 
+def one_device():
+    """The flags of these tests without the eight devices."""
+    return " ".join(f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f)
+
+
 def start(*arguments, module="fsb.train", cwd=None, **environment):
     """The program in a process of its own, on one device."""
-    flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env={**os.environ, "XLA_FLAGS": " ".join(flags), **environment},
+        env={**os.environ, "XLA_FLAGS": one_device(), **environment},
     )

@@ -1,12 +1,27 @@
 """A run that is killed, again and again, ends as if it had not been."""
 
+import multiprocessing
+import os
 import random
 import shutil
+import sys
 import time
 
 import pytest
 
-from runs import TINY, rows, start, state
+from runs import TINY, one_device, rows, state
+
+# Forked from a process that has imported the program: half of a start is its imports.
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["fsb.train", "orbax.checkpoint", "matplotlib.figure"])
+
+
+def run_forked(arguments, flags, output):
+    os.environ["XLA_FLAGS"] = flags
+    sys.stdout = sys.stderr = open(output, "w")  # noqa: SIM115  # until the process ends
+    import fsb.train
+
+    fsb.train.main(arguments)
 
 
 def newest(folder):
@@ -17,10 +32,18 @@ def newest(folder):
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(tmp_path):
     """SIGKILL at 20 random moments: while it starts, steps, evaluates, saves and draws."""
+    output = tmp_path / "output"
+
+    def start(*arguments):
+        process = FORK.Process(target=run_forked, args=(arguments, one_device(), output))
+        process.start()
+        return process
+
     often = [*TINY, "max_steps=240", "checkpoint_every=4", "steps_per_call=3", "bound_samples=[]"]
     begun = time.monotonic()
     whole = start(*often, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert whole.wait(timeout=300) == 0
+    whole.join(timeout=300)
+    assert whole.exitcode == 0, output.read_text()
     duration = time.monotonic() - begun
 
     moments = random.Random(5)
@@ -32,20 +55,20 @@ def test_twenty_kills_change_nothing(tmp_path):
             # a while after it began, or after it made some progress
             progress = moments.randrange(8)
             goal = newest(folder) + 4 * progress
-            while progress and run.poll() is None and newest(folder) < goal:
+            while progress and run.is_alive() and newest(folder) < goal:
                 time.sleep(0.01)
             time.sleep(moments.uniform(0, 0.3 if progress else duration / 2))
         else:
-            run.wait(timeout=300)
-        if run.poll() is None:
+            run.join(timeout=300)
+        if run.is_alive():
             run.kill()
-            run.wait()
+            run.join()
             kills += 1
             places.add(newest(folder))
             if not (folder / "config.yaml").exists():
                 shutil.rmtree(folder, ignore_errors=True)  # it had not begun
             continue
-        assert run.returncode == 0, run.stderr.read()
+        assert run.exitcode == 0, output.read_text()
         assert state(folder) == state(tmp_path / "whole")
         assert rows(folder) == rows(tmp_path / "whole")
         assert (folder / "summary.json").exists()
