@@ -172,13 +172,14 @@ def serve(name: str, dist: Distribution, *families: type) -> None:
     Raises:
       FsbError: if ``dist`` belongs to none of the families.
 
-    >>> from fsb.distributions import Bernoulli, Categorical
-    >>> serve("disarm", Categorical(), Bernoulli)
+    >>> from fsb.distributions import Bernoulli, Categorical, Normal
+    >>> serve("st", Normal(), Bernoulli, Categorical)
     Traceback (most recent call last):
-    fsb.types.FsbError: disarm serves Bernoulli sites, not Categorical
+    fsb.types.FsbError: st serves Bernoulli and Categorical sites, not Normal
     """
     if not isinstance(dist, families):
-        allowed = " and ".join(family.__name__ for family in families)
+        names = [family.__name__ for family in families]
+        allowed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         raise FsbError(f"{name} serves {allowed} sites, not {type(dist).__name__}")
 
 
