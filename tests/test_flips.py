@@ -139,8 +139,8 @@ def operations(function, *args):
     while todo:
         for eqn in todo.pop().eqns:
             found += [(eqn.primitive.name, var.aval.shape) for var in eqn.outvars]
-            todo += [getattr(x, "jaxpr", x) for x in eqn.params.values() if hasattr(x, "eqns")]
-            todo += [x.jaxpr for x in eqn.params.values() if hasattr(x, "jaxpr")]
+            inner = [getattr(x, "jaxpr", x) for x in eqn.params.values()]
+            todo += [x for x in inner if hasattr(x, "eqns")]
     return found
 
 

@@ -188,7 +188,8 @@ def test_one_cannot_differentiate_through_a_draw(key):
 
 
 logits = st.floats(-50, 50, width=32)
-encodings = st.tuples(st.floats(-10, 10, width=32), st.floats(0.125, 20, width=32))
+lows = st.floats(-10, 10, width=32, allow_subnormal=False)  # XLA takes subnormals for 0
+encodings = st.tuples(lows, st.floats(0.125, 20, width=32))
 
 
 @settings(max_examples=40, deadline=None)
