@@ -1,9 +1,9 @@
 """What a train step costs in every job of a sweep, side by side in one run.
 
-    python scripts/bench_sweep.py experiments/fourier_tables/time experiment=fourier_table2 seed=0
+    python scripts/bench_sweep.py experiments/NAME/time experiment=fourier_table2 seed=0
 
-The words after the folder are those of ``python -m fsb.train``. Ratios are to the first job, the
-median over the rounds of an interleaved run.
+The words after the folder are those of ``python -m fsb.train``; each ``--jobs "WORDS"`` is a sweep
+with further ones. Ratios are to the first job, the median over the rounds of an interleaved run.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder of results.json")
     parser.add_argument("overrides", nargs="*", help="of the sweep, as for fsb.train")
+    parser.add_argument("--jobs", action="append", help="further overrides, for a sweep of its own")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=10, help="in a round")
     args = parser.parse_intermixed_args()
-    jobs = preflight("train", args.overrides, Train)
+    sweeps = [words.split() for words in args.jobs or [""]]
+    jobs = [job for words in sweeps for job in preflight("train", [*args.overrides, *words], Train)]
     found = [settings(job) for job in jobs]
     names = [label(one, found) for one in found]
     parts = [assemble(job) for job in jobs]
@@ -63,7 +65,12 @@ def main() -> None:
             f"epoch {rows[name]['ratio']:7.2f} of {names[0]}"
         )
     args.out.mkdir(parents=True, exist_ok=True)
-    told = {"overrides": args.overrides, "rounds": args.rounds, "steps": args.steps}
+    told = {
+        "overrides": args.overrides,
+        "sweeps": sweeps,
+        "rounds": args.rounds,
+        "steps": args.steps,
+    }
     write_json_atomic(args.out / "results.json", told | {"jobs": rows} | runfolder.provenance())
 
 
