@@ -66,7 +66,13 @@ def test_operations_of_a_step(scripts):
 def test_the_steps_of_a_sweep_side_by_side(scripts, monkeypatch, tmp_path):
     import bench_sweep
 
-    words = [str(tmp_path), *TINY, "hydra.mode=MULTIRUN", "--jobs=estimator=st", "--jobs=estimator=darn"]
+    words = [
+        str(tmp_path),
+        *TINY,
+        "hydra.mode=MULTIRUN",
+        "--jobs=estimator=st",
+        "--jobs=estimator=darn",
+    ]
     monkeypatch.setattr(sys, "argv", ["bench_sweep.py", *words])
     bench_sweep.main()
     found = json.loads((tmp_path / "results.json").read_text())["jobs"]
