@@ -108,7 +108,7 @@ def fourier(folder):
             for field in ("train_elbo", "gradient_variance")
         }
         out[figure_id] = {"ours": curves, **where, **shared}
-    timing = json.loads((folder / "time/results.json").read_text())
+    timing = json.loads((folder / "time_categorical/results.json").read_text())
     checks = [number(f"CSB / Gumbel-Softmax, {name}", row["ratio"], "<", 1.6)
               for name, row in timing["jobs"].items() if name.endswith("samples 1)")]  # fmt: skip
     shown = {name: round(row["seconds_per_epoch"], 1) for name, row in timing["jobs"].items()}
@@ -118,7 +118,7 @@ def fourier(folder):
         "checks": checks,
         "note": "Seconds an epoch of 500 steps; two CPU cores, where 180 more evaluations of the "
         "loss are not free. Theirs on a GPU.",
-        "command": "python scripts/bench_sweep.py experiments/fourier_tables/time "
+        "command": "python scripts/bench_sweep.py experiments/fourier_tables/time_categorical "
         "experiment=fourier_table2",
         "commit": timing["git_commit"][:7],
         "seed": 0,

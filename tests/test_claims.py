@@ -148,6 +148,9 @@ def test_the_recorded_trainings_say_what_their_tables_say(load):
     assert "foust -112.91" in records_of(recorded, "compare_mnist")["A table 2"]["ours"]
     assert "foust 1.03" in records_of(recorded, "bench_cpu")["A table 1"]["ours"]
     assert "4.7 (2)" in records_of(recorded, "bench_cpu")["A table 1"]["ours"]
+    tables = records_of(recorded, "fourier_tables")
+    assert tables["C table 1"]["ours"]["rebar"] == "-125.21 +- 0.03"  # of three seeds
+    assert tables["C fig 7"]["ours"]["train elbo"]["gumbel_softmax"] == "-130.89 +- 0.17"
 
 
 def records_of(recorded, name):
