@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from fsb import distributions, estimators, fourier
+from fsb import distributions, estimators, fourier, miscompiled
 from fsb.diagnostics import exact_gradient, sample_gradients
 from fsb.distributions import *  # noqa: F403 -- and that of the families there
 from fsb.estimators import *  # noqa: F403 -- the list of estimators is kept there
@@ -10,6 +10,8 @@ from fsb.gradients import Gradients, init, stateful_value_and_grad, value_and_gr
 from fsb.types import Aux, Distribution, Estimator, Evidence, FsbError, Rule
 
 __version__ = _version("fsb")
+
+miscompiled.avoid()  # nothing was computed yet
 
 __all__ = [
     "Aux",
