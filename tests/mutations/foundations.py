@@ -24,6 +24,8 @@ GS, ST = "estimators/gumbel_softmax.py", "estimators/st.py"
 EXACT, ATTACH = "estimators/exact.py", "estimators/attach.py"
 B, C, N = (f"distributions/{name}.py" for name in ("bernoulli", "categorical", "normal"))
 NET, LIKELIHOOD = "networks/vae.py", "networks/likelihoods.py"
+FUSION = "test_miscompiled.py -k several or average"
+FLAGS = "test_miscompiled.py -k flag"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     # estimators
@@ -188,4 +190,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "values = elbo()(evidence)", METRICS),
     ("metrics: active units by the second moment", "metrics.py",
      "second / count - (first / count) ** 2", "second / count", METRICS),
+    ("miscompiled: the flag not set", "miscompiled.py",
+     'os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()', "pass", FUSION),
+    ("miscompiled: set for other versions", "miscompiled.py", 'WRONG = ("0.10.2",)',
+     'WRONG = ("0.10.2", "0.11.2")', FLAGS),
 )  # fmt: skip
