@@ -82,8 +82,14 @@ def over_seeds(table, field):
     found = defaultdict(dict)
     for row in MetricsFile(table).read():
         found[row["run"]][row["seed"]] = row[field]  # the last of a run stays
-    values = {name: list(seeds.values()) for name, seeds in found.items()}
-    return {name: f"{np.mean(v):.2f} +- {np.std(v, ddof=1):.2f}" for name, v in values.items()}
+    return {name: spread(list(seeds.values())) for name, seeds in found.items()}
+
+
+def spread(values):
+    """Mean and standard deviation as text; one number by itself."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f}"
 
 
 def fourier(folder):
