@@ -143,10 +143,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path):
     assert rows(folder) == rows(finished())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.slow
-def test_a_process_is_interrupted_and_resumed(tmp_path):
-    """By Ctrl-C; SIGTERM goes the same way (see above)."""
-    number, folder = signal.SIGINT, tmp_path / "run"
+def test_a_process_is_interrupted_and_resumed(number, tmp_path):
+    folder = tmp_path / "run"
     seldom = ("eval_every=500", "checkpoint_every=500")
     run = start(*TINY, *seldom, f"hydra.run.dir={folder}", "max_steps=1000000")
     wait_for(lambda: len(rows(folder)) > 1, run)

@@ -43,6 +43,7 @@ def test_a_training_in_pieces(tmp_path):
     again = timed("train", 300, "run", *TINY, **options)  # there is nothing left to do
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "run/summary.json").exists()
+    assert timed("train", 300, "other", "estimatr=st", **options).returncode == 1
 
 
 @pytest.fixture
