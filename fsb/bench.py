@@ -32,7 +32,7 @@ from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo
 from fsb.progress import Progress
 from fsb.schema import Count
-from fsb.step import Recipe, first_state, run_steps
+from fsb.step import Recipe, TrainState, first_state, run_steps
 from fsb.types import Array, Estimator, PyTree
 
 SHAPE = (28, 28)
@@ -109,15 +109,23 @@ def train_chunk(
         control_optimizer=optimizers.adam(1e-3),
         layout=layout,
     )
-    pool = layout.replicate(images(model.shape))
-    rows = np.random.default_rng(1).integers(0, IMAGES, (config.steps, config.batch_size))
-    indices = layout.replicate(rows.astype(np.int32))
+    pool = images(model.shape)
     start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
     state = start(recipe, 0, pool[: config.batch_size], jnp.full(model.shape, 0.5))
+    return steps_chunk(recipe, state, pool, config.batch_size, config.steps)
+
+
+def steps_chunk(
+    recipe: Recipe, state: TrainState, pool: np.ndarray, batch_size: int, steps: int
+) -> Chunk:
+    """``steps`` train steps on random batches of stored images, which are on the device."""
+    rows = np.random.default_rng(1).integers(0, len(pool), (steps, batch_size))
+    stored = recipe.layout.replicate(pool)
+    indices = recipe.layout.replicate(rows.astype(np.int32))
 
     def chunk():
         nonlocal state
-        state = jax.block_until_ready(run_steps(recipe, state, pool, indices, config.steps))
+        state = jax.block_until_ready(run_steps(recipe, state, stored, indices, steps))
 
     return chunk
 

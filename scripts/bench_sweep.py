@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import jax
 import numpy as np
 from compare import label, settings
 
@@ -20,21 +19,12 @@ from fsb.assemble import Parts, assemble
 from fsb.config import preflight
 from fsb.files import write_json_atomic
 from fsb.schema import Train
-from fsb.step import run_steps
 
 
 def chunk_of(parts: Parts, steps: int) -> bench.Chunk:
     """``steps`` train steps of a job, on images of its own data."""
-    layout, images = parts.recipe.layout, parts.data.train[: bench.IMAGES]
-    rows = np.random.default_rng(0).integers(0, len(images), (steps, parts.batch_size))
-    pool, indices = layout.replicate(images), layout.replicate(rows.astype(np.int32))
-    state = parts.first_state()
-
-    def chunk():
-        nonlocal state
-        state = jax.block_until_ready(run_steps(parts.recipe, state, pool, indices, steps))
-
-    return chunk
+    images = parts.data.train[: bench.IMAGES]
+    return bench.steps_chunk(parts.recipe, parts.first_state(), images, parts.batch_size, steps)
 
 
 def main() -> None:
