@@ -2,16 +2,18 @@
 
 from importlib.metadata import version as _version
 
-from fsb import distributions, estimators, fourier, miscompiled
+from fsb import distributions, estimators, fourier
 from fsb.diagnostics import exact_gradient, sample_gradients
 from fsb.distributions import *  # noqa: F403 -- and that of the families there
+from fsb.errors import FsbError
 from fsb.estimators import *  # noqa: F403 -- the list of estimators is kept there
 from fsb.gradients import Gradients, init, stateful_value_and_grad, value_and_grad
-from fsb.types import Aux, Distribution, Estimator, Evidence, FsbError, Rule
+from fsb.runtime.xla import avoid_wrong_fusion as _avoid_wrong_fusion
+from fsb.types import Aux, Distribution, Estimator, Evidence, Rule
 
 __version__ = _version("fsb")
 
-miscompiled.avoid()  # nothing was computed yet
+_avoid_wrong_fusion()  # nothing was computed yet
 
 __all__ = [
     "Aux",

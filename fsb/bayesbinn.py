@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import optax
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.estimators.local import check_temperature
-from fsb.types import Array, FsbError, PyTree
+from fsb.types import Array, PyTree
 
 
 class BinaryOptimizer(NamedTuple):

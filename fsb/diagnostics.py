@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from fsb.errors import FsbError
 from fsb.estimators import exact
 from fsb.gradients import init, stateful_value_and_grad, value_and_grad
 from fsb.sites import ancestral, bind, replay
-from fsb.types import Array, Estimator, FsbError, Loss, PyTree
+from fsb.types import Array, Estimator, Loss, PyTree
 
 
 def sample_gradients(

@@ -7,15 +7,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fsb import metrics, report, runfolder
-from fsb.assemble import Parts, reopen
-from fsb.checkpoint import Checkpoints
-from fsb.compilation import compilation_cache
-from fsb.config import program
-from fsb.files import write_json_atomic
-from fsb.record import bits, bounds, estimator_name, variables
-from fsb.schema import Evaluate
-from fsb.types import FsbError
+from fsb.cli.program import program
+from fsb.cli.schema import Evaluate
+from fsb.errors import FsbError
+from fsb.runtime.xla import compilation_cache
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.provenance import provenance
+from fsb.training import evaluation, images
+from fsb.training.recorder import bits, bounds, estimator_name, variables
+from fsb.training.setup import Parts, reopen
 
 WHICH = {"last": "latest", "best": "best"}
 
@@ -45,8 +46,8 @@ def main(config: DictConfig) -> None:
     except OSError as error:
         raise FsbError(f"cannot make the folder {home}: {error.strerror}") from error
     record = {"step": step, "split": config.split, "seed": config.seed}
-    write_json_atomic(home / "evaluation.json", record | results | runfolder.provenance())
-    report.save(parts, now, home, title, config.split)
+    write_json_atomic(home / "evaluation.json", record | results | provenance())
+    images.save(parts, now, home, title, config.split)
     print(title)
     for name, value in results.items():
         print(f"{name:>16}  {value:.4f}" if isinstance(value, float) else f"{name:>16}  {value}")
@@ -56,7 +57,7 @@ def main(config: DictConfig) -> None:
 def evaluate(parts: Parts, now: Any, config: DictConfig) -> dict[str, Any]:
     """ELBO, KL and active units per layer, K-sample bounds, and bits/dim where they apply."""
     images, batch = getattr(parts.data, config.split), config.batch_size
-    results = metrics.evaluate(parts.recipe, now, images, parts.key("evaluation"), batch)
+    results = evaluation.evaluate(parts.recipe, now, images, parts.key("evaluation"), batch)
     return {
         "images": len(images),
         **results,

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.sites import bind, trace_sites
-from fsb.types import Array, Estimator, FsbError, Loss, PyTree
+from fsb.types import Array, Estimator, Loss, PyTree
 
 
 class Gradients(NamedTuple):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fsb.types import Array, Evidence, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array, Evidence
 
 Objective = Callable[..., Array]
 """``objective(evidence, step=None) -> losses [B]``; the step counts the updates made before."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import optax
 
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def sgd(

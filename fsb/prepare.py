@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from fsb.config import build, program
+from fsb.cli.factory import build
+from fsb.cli.program import program
+from fsb.cli.schema import Prepare
 from fsb.data import Dataset
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """The keys of configs/prepare.yaml."""
-
-    data: dict
-    modules: list[str]
 
 
 def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import jax
 
-from fsb.types import Array, Distribution, Eta, FsbError, Loss, PyTree, Run, Sample
+from fsb.errors import FsbError
+from fsb.types import Array, Distribution, Eta, Loss, PyTree, Run, Sample
 
 T = TypeVar("T")
 
@@ -175,7 +176,7 @@ def serve(name: str, dist: Distribution, *families: type) -> None:
     >>> from fsb.distributions import Bernoulli, Categorical, Normal
     >>> serve("st", Normal(), Bernoulli, Categorical)
     Traceback (most recent call last):
-    fsb.types.FsbError: st serves Bernoulli and Categorical sites, not Normal
+    fsb.errors.FsbError: st serves Bernoulli and Categorical sites, not Normal
     """
     if not isinstance(dist, families):
         names = [family.__name__ for family in families]

@@ -11,21 +11,24 @@ import jax
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fsb import parallel, runfolder
-from fsb.assemble import Parts, assemble, try_step
-from fsb.checkpoint import Checkpoints
-from fsb.compilation import compilation_cache
-from fsb.config import build, load_run_config, program
+from fsb.cli.factory import build
+from fsb.cli.program import program
+from fsb.cli.saved import load_run_config
+from fsb.cli.schema import Train
 from fsb.data.stream import feed
-from fsb.files import write_text_atomic
-from fsb.interrupt import interrupts
-from fsb.log import Logger
+from fsb.errors import FsbError
 from fsb.networks.summary import summary
-from fsb.progress import Progress
-from fsb.record import Record
-from fsb.schema import Train
-from fsb.step import run_steps
-from fsb.types import FsbError
+from fsb.runtime import devices
+from fsb.runtime.interrupts import interrupts
+from fsb.runtime.progress import Progress
+from fsb.runtime.xla import compilation_cache
+from fsb.storage import run_folder
+from fsb.storage.atomic import write_text_atomic
+from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.loggers import Logger
+from fsb.training.recorder import Record
+from fsb.training.setup import Parts, assemble, try_step
+from fsb.training.step import run_steps
 
 CHANGEABLE = (
     "resume",
@@ -56,7 +59,7 @@ def check(config: DictConfig) -> None:
 def main(config: DictConfig) -> None:
     """Train, then evaluate; everything goes into the run folder."""
     compilation_cache(config.compilation_cache)
-    parallel.join(**config.distributed)
+    devices.join(**config.distributed)
     hydra = HydraConfig.get()
     if config.resume:
         folder = Path(config.resume).absolute()
@@ -78,14 +81,14 @@ def main(config: DictConfig) -> None:
 
 
 def new_folder(path: Path, exact: bool) -> Path:
-    """The run folder that process 0 makes, for all of them; see ``runfolder.new_run_folder``."""
+    """The run folder that process 0 makes, for all of them; see ``run_folder.new_run_folder``."""
     error, made = None, ""
     if jax.process_index() == 0:
         try:
-            made = str(runfolder.new_run_folder(path, exact))
+            made = str(run_folder.new_run_folder(path, exact))
         except FsbError as refused:
             error = refused
-    made = parallel.from_first(made)
+    made = devices.from_first(made)
     if not made:
         raise error or FsbError("process 0 could not make the run folder")
     if Path(made) != path.absolute():
@@ -140,7 +143,7 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Logger) -> None:
         if not record.rows:
             state = record.evaluate(state, bar)
         stop = 0
-        while step < config.max_steps and not (stop := parallel.largest(asked.signal)):
+        while step < config.max_steps and not (stop := devices.largest(asked.signal)):
             stops = (config.eval_every, config.checkpoint_every)
             left = [config.max_steps - step, *(every - step % every for every in stops)]
             count = min(config.steps_per_call, *left)

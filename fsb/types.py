@@ -25,10 +25,6 @@ PyTree = Any
 Eta = Any  # an array [B, D...] or a tuple of them, as the distribution asks
 
 
-class FsbError(ValueError):
-    """A mistake the user can mend. Its message is one line: what was wrong, what is allowed."""
-
-
 class Distribution(Protocol):
     """What a family must offer to stand at a site. All methods work elementwise over units.
 

@@ -12,17 +12,20 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fsb import bench, estimators, runfolder
+from fsb import estimators
+from fsb.bench.timing import measure, paired
+from fsb.bench.variants import no_sampling, train_chunk
 from fsb.data.preprocess import dequantised
-from fsb.files import write_json_atomic
 from fsb.networks import GaussianLikelihood, sresnet
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.provenance import provenance
 
 SHAPE = (32, 32, 3)
 VARIANTS = {
     "foust": estimators.foust,
     "darn": estimators.darn,
     "st": estimators.st,
-    "no sampling": bench.no_sampling,
+    "no sampling": no_sampling,
 }
 
 
@@ -37,14 +40,13 @@ def main() -> None:
     stacks = {"stacks": (1, 1, 1), "stochastic": (1, 2, 3)}
     model = sresnet(SHAPE, GaussianLikelihood(), widths=tuple(args.widths), **stacks)
     chunks = {
-        name: bench.train_chunk(config, make(), model, dequantised())
-        for name, make in VARIANTS.items()
+        name: train_chunk(config, make(), model, dequantised()) for name, make in VARIANTS.items()
     }
-    seconds = bench.measure(chunks, args.rounds)
+    seconds = measure(chunks, args.rounds)
     rows = {
         name: {
             "seconds_per_step": sorted(values)[len(values) // 2],
-            **bench.paired(values, seconds["no sampling"]),
+            **paired(values, seconds["no sampling"]),
         }
         for name, values in seconds.items()
     }
@@ -52,9 +54,7 @@ def main() -> None:
         print(f"{name:12} {row['seconds_per_step']:7.3f} s  {row['ratio']:.3f} of no sampling")
     args.out.mkdir(parents=True, exist_ok=True)
     settings = {"rounds": args.rounds, "batch_size": args.batch_size, "widths": args.widths}
-    write_json_atomic(
-        args.out / "results.json", settings | {"variants": rows} | runfolder.provenance()
-    )
+    write_json_atomic(args.out / "results.json", settings | {"variants": rows} | provenance())
 
 
 if __name__ == "__main__":

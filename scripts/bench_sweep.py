@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 from compare import label, settings
 
-from fsb import bench, runfolder
-from fsb.assemble import Parts, assemble
-from fsb.config import preflight
-from fsb.files import write_json_atomic
-from fsb.schema import Train
+from fsb.bench.timing import measure, paired
+from fsb.bench.variants import IMAGES, Chunk, steps_chunk
+from fsb.cli.program import preflight
+from fsb.cli.schema import Train
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.provenance import provenance
+from fsb.training.setup import Parts, assemble
 
 
-def chunk_of(parts: Parts, steps: int) -> bench.Chunk:
+def chunk_of(parts: Parts, steps: int) -> Chunk:
     """``steps`` train steps of a job, on images of its own data."""
-    images = parts.data.train[: bench.IMAGES]
-    return bench.steps_chunk(parts.recipe, parts.first_state(), images, parts.batch_size, steps)
+    images = parts.data.train[:IMAGES]
+    return steps_chunk(parts.recipe, parts.first_state(), images, parts.batch_size, steps)
 
 
 def main() -> None:
@@ -41,14 +43,14 @@ def main() -> None:
     names = [label(one, found) for one in found]
     parts = [assemble(job) for job in jobs]
     chunks = {name: chunk_of(p, args.steps) for name, p in zip(names, parts, strict=True)}
-    seconds = bench.measure(chunks, args.rounds)
+    seconds = measure(chunks, args.rounds)
     rows = {}
     for name, p in zip(names, parts, strict=True):
         step = float(np.median(seconds[name])) / args.steps
         rows[name] = {
             "ms_per_step": 1e3 * step,
             "seconds_per_epoch": step * (len(p.data.train) // p.batch_size),
-            **bench.paired(seconds[name], seconds[names[0]]),
+            **paired(seconds[name], seconds[names[0]]),
         }
         print(
             f"{name:32} {1e3 * step:8.2f} ms a step {rows[name]['seconds_per_epoch']:8.1f} s an "
@@ -61,7 +63,7 @@ def main() -> None:
         "rounds": args.rounds,
         "steps": args.steps,
     }
-    write_json_atomic(args.out / "results.json", told | {"jobs": rows} | runfolder.provenance())
+    write_json_atomic(args.out / "results.json", told | {"jobs": rows} | provenance())
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import ledger
 import recorded
 from ledger import CLAIMS, DRAWING, OPEN, PAPERS, VERDICTS, decide
 
-from fsb.files import write_text_atomic
-from fsb.types import FsbError
+from fsb.errors import FsbError
+from fsb.storage.atomic import write_text_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """\

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from fsb import plots
-from fsb.log import MetricsFile
+from fsb.plots.curves import compare_curves
+from fsb.storage.metrics_file import MetricsFile
 
 FIELDS = ("train_elbo", "test_elbo", "gradient_variance")
 RESULTS = (
@@ -85,9 +85,7 @@ def compare(runs_folder: Path, out: Path, title: str) -> None:
         unit = "trace of the covariance" if log else "nats"
         for kind in ("png", "pdf"):
             words = field.replace("_", " ").replace("elbo", "ELBO")
-            plots.compare_curves(
-                out / f"{field}.{kind}", lines, field, title, f"{words} ({unit})", log
-            )
+            compare_curves(out / f"{field}.{kind}", lines, field, title, f"{words} ({unit})", log)
     print(f"{len(folders)} runs -> {out}")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from ledger import OPEN, decide
 
-from fsb.files import write_json_atomic
-from fsb.log import MetricsFile
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.metrics_file import MetricsFile
 
 SETTING = (
     "Not the same setting: {steps:,} steps, not some 2 million; learning rate 6e-4 only; our own "

@@ -14,9 +14,9 @@ import json
 
 import jax
 
-from fsb.assemble import Parts, reopen
-from fsb.log import MetricsFile
-from fsb.step import step
+from fsb.storage.metrics_file import MetricsFile
+from fsb.training.setup import Parts, reopen
+from fsb.training.step import step
 
 
 def operations(parts: Parts) -> float:

@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 
 import fsb.train
-from fsb.assemble import assemble
-from fsb.compilation import compilation_cache
-from fsb.config import preflight
-from fsb.log import MetricsFile, no_logger
-from fsb.schema import Train
+from fsb.cli.program import preflight
+from fsb.cli.schema import Train
+from fsb.runtime.xla import compilation_cache
+from fsb.storage.loggers import no_logger
+from fsb.storage.metrics_file import MetricsFile
+from fsb.training.setup import assemble
 
 TINY = (
     "model.width=8",

@@ -10,7 +10,7 @@ import pytest
 from scipy.integrate import quad
 
 from fsb.bayesbinn import bayesbinn, bayesbinn_released, det_ste_decay
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,9 +9,10 @@ import pytest
 
 import fsb
 import fsb.sites
+from fsb.errors import FsbError
 from fsb.estimators.attach import attach_all
 from fsb.sites import ancestral
-from fsb.types import Aux, Estimator, FsbError
+from fsb.types import Aux, Estimator
 
 DIST = fsb.Bernoulli(-1.0, 1.0)
 PARAMS = {"eta": jnp.array([[0.3, -0.7], [1.0, 0.1]]), "w": jnp.array([[0.5], [-2.0]])}

@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 import fsb
 from fsb.data.preprocess import dequantised
+from fsb.errors import FsbError
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import (
     bits_per_dimension,
@@ -20,7 +21,7 @@ from fsb.objectives import (
     sampled_elbo,
 )
 from fsb.sites import ancestral, bind, record, replay
-from fsb.types import Evidence, FsbError
+from fsb.types import Evidence
 
 TERMS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
 LIKELIHOOD, P1, P2, H1, H2, Q1, Q2 = TERMS

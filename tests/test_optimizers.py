@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
+from fsb.errors import FsbError
 from fsb.optimizers import adam, sgd
-from fsb.types import FsbError
 
 
 def path_of(optimizer, steps=50):

@@ -10,7 +10,7 @@ import pytest
 
 import fsb.evaluate
 import fsb.train
-from fsb.checkpoint import Checkpoints
+from fsb.storage.checkpoints import Checkpoints
 from runs import TINY, Interrupting, assembled, finished, main, rows, start, state, train
 
 

@@ -9,9 +9,10 @@ import yaml
 from omegaconf import OmegaConf
 
 import fsb.train
-from fsb.config import load_run_config, preflight
-from fsb.schema import Train
-from fsb.types import FsbError
+from fsb.cli.program import preflight
+from fsb.cli.saved import load_run_config
+from fsb.cli.schema import Train
+from fsb.errors import FsbError
 from runs import TINY, finished, main, rows, state, train
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fsb.files import write_json_atomic
-from fsb.log import MetricsFile
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.metrics_file import MetricsFile
 
 TOLERANCE = 0.3  # nats: a smaller difference is none
 SIGNS = {"mnist": (1, 1, 0), "omniglot": (1, -1, 1)}  # 0: the paper does not say

@@ -14,8 +14,8 @@ import numpy as np
 from training import APART, APART_AFTER, CONTROL, SAME, SAME_AFTER, START_UP
 from variance import AT, TAUS
 
-from fsb.log import MetricsFile
-from fsb.plots import COLOURS, DASHES, MARKERS
+from fsb.plots.curves import COLOURS, DASHES, MARKERS
+from fsb.storage.metrics_file import MetricsFile
 
 
 def draw(path: Path, accuracies: list, agreements: list, variance: list) -> None:

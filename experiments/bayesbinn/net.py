@@ -13,7 +13,8 @@ import optax
 
 from fsb.data import mnist
 from fsb.data.readers import read_bytes
-from fsb.types import Array, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array
 
 TRAIN = 50_000  # N
 

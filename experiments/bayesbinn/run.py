@@ -21,9 +21,9 @@ from figure import draw
 from net import load
 from variance import TAUS, variances
 
-from fsb.files import write_json_atomic
-from fsb.runfolder import provenance
-from fsb.types import FsbError
+from fsb.errors import FsbError
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.provenance import provenance
 
 
 def gradient_claim(rows: list[dict]) -> dict:

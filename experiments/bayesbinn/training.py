@@ -12,7 +12,7 @@ import optax
 from net import TRAIN, Data, accuracy, first_signs, mean_loss
 
 from fsb.bayesbinn import BinaryOptimizer, bayesbinn, bayesbinn_released, det_ste_decay
-from fsb.progress import Progress
+from fsb.runtime.progress import Progress
 from fsb.types import Array, PyTree
 
 TAU = 1e-10  # the published temperature

@@ -19,10 +19,10 @@ from sklearn.datasets import load_breast_cancer
 import fsb
 from fsb.estimators.attach import attach_all
 from fsb.estimators.coordinates import derivatives
-from fsb.plots import _lines
-from fsb.runfolder import provenance
+from fsb.lab.selection import new_folder
+from fsb.plots.curves import _lines
 from fsb.sites import ancestral, frozen
-from fsb.specimens import new_folder
+from fsb.storage.provenance import provenance
 
 SEEDS, BATCH, SAMPLES, RECORDS, VARIANCE_DRAWS = 5, 64, 50, 20, 16
 STARTS = (0.05, 1.0)  # scale of the posterior at the beginning

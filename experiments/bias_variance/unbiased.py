@@ -11,7 +11,7 @@ from common import SEED, check, claim, figure, legend, main, points, ticks
 from jax.flatten_util import ravel_pytree
 
 import fsb
-from fsb.problems import mlp
+from fsb.lab.problems import mlp
 
 BOOLEAN, CATEGORICAL = mlp(3, 2, layers=2), mlp(2, 3, layers=2)
 CASES = {

@@ -16,9 +16,9 @@ import optax
 
 import fsb
 from fsb.estimators.attach import attach_all
-from fsb.runfolder import provenance
+from fsb.lab.selection import new_folder
 from fsb.sites import ancestral, frozen
-from fsb.specimens import new_folder
+from fsb.storage.provenance import provenance
 
 SEEDS, RECORDS, VARIANCE_DRAWS = 5, 40, 16
 START = float(np.log(np.e - 1))  # softplus(START) = 1
@@ -104,7 +104,7 @@ def train(loss, expected, estimator, d, steps, seeds, learning_rate=1e-3):
 def draw(path, rows, toy, dims, estimators):
     from matplotlib.figure import Figure
 
-    from fsb.plots import _lines
+    from fsb.plots.curves import _lines
 
     figure = Figure(figsize=(11, 6), dpi=80, layout="constrained")
     axes = figure.subplots(2, len(dims), squeeze=False)

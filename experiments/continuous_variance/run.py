@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import fsb
-from fsb.runfolder import provenance
-from fsb.specimens import new_folder
+from fsb.lab.selection import new_folder
+from fsb.storage.provenance import provenance
 
 DRAWS, UNITS, HIDDEN = 2**14, 4, 8
 EXACT = {"exact": fsb.fourier_exact()}
@@ -111,7 +111,7 @@ def compare(family, dist, value, programs):
 def draw(path, rows):
     from matplotlib.figure import Figure
 
-    from fsb.plots import COLOURS, MARKERS
+    from fsb.plots.curves import COLOURS, MARKERS
 
     figure = Figure(figsize=(11, 3.4), dpi=90, layout="constrained")
     axes = figure.subplots(1, len(GRID))

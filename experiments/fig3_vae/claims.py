@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fsb.files import write_json_atomic
-from fsb.log import MetricsFile
+from fsb.storage.atomic import write_json_atomic
+from fsb.storage.metrics_file import MetricsFile
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 0.3  # nats: a smaller difference is none

@@ -16,7 +16,7 @@ import numpy as np
 
 from fsb.data.find import Missing, cache_home
 from fsb.data.readers import Raw
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 SPLITS = ("train", "valid", "test")
 _LAYOUT = 1  # raise it when the meaning of the stored bytes changes

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.prepared import fetch, prepared_reader
 from fsb.data.preprocess import Binarisation
 from fsb.data.readers import Published, Raw, reading
-from fsb.schema import Count, Seed
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _FILES = (*_TRAIN, "test_batch.bin")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fsb.constraints import Seed
 from fsb.data.dataset import Dataset
 from fsb.data.preprocess import Binarisation, choose
 from fsb.data.readers import digest, reading
-from fsb.schema import Seed
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 _TRAIN, _VALID = 1437, 180  # of 1797; the remaining 180 are the test split
 _SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"

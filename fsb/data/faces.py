@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fsb.constraints import Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.preprocess import Binarisation
 from fsb.data.readers import Raw, read_mat, read_npz, reading
-from fsb.schema import Seed
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 _PLACES = (".", "faces", "tfd", "TFD")
 _MAT = ("TFD_48x48.mat", "TFD_96x96.mat")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 class Missing(FsbError):

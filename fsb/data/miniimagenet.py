@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 
+from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, load
 from fsb.data.miniimagenet_sources import SPLITS, WANTED, Part, Source, opened
 from fsb.data.prepared import examples, newest_version
 from fsb.data.preprocess import Binarisation
 from fsb.data.progress import track
 from fsb.data.readers import Raw
-from fsb.schema import Count, Seed, unknown
-from fsb.types import FsbError
+from fsb.errors import FsbError, unknown
 
 _CLASSES = {"train": 64, "val": 16, "test": 20}
 _IMAGES = 60000

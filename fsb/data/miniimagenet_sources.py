@@ -20,7 +20,7 @@ import numpy as np
 from fsb.data.find import locate
 from fsb.data.pickles import load_arrays
 from fsb.data.readers import read_bytes, read_npz, reading
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 SPLITS = ("train", "val", "test")
 WANTED = (
@@ -94,7 +94,7 @@ def _subset(folder: Path) -> Source | None:
         split_of = arrays["official_split"][label]
         parts = {}
         for split in SPLITS:
-            chosen = np.flatnonzero(split_of == split)
+            chosen: Any = np.flatnonzero(split_of == split)
             files = [jpeg[offsets[i] : offsets[i + 1]] for i in chosen]
             parts[split] = Part(
                 arrays["wnid"][label[chosen]].tolist(),

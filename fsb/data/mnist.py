@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.prepared import fetch, prepared_reader
 from fsb.data.preprocess import Binarisation
 from fsb.data.readers import Published, Raw, read_idx
-from fsb.schema import Count, Seed
 
 _FILES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.preprocess import Binarisation
 from fsb.data.readers import Published, Raw, read_mat, read_npz, reading
-from fsb.schema import Count, Seed
 
 _PLACES = (".", "omniglot", "raw/omniglot", "OMNIGLOT", "datasets/OMNIGLOT")
 

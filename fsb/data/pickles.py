@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fsb.data.readers import reading
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def load_arrays(path: Path) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fsb.data.find import downloads
 from fsb.data.readers import Raw, reading
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 _REACH_SECONDS = 5.0
 

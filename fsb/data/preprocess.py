@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from fsb.noise import bits, uniform
-from fsb.schema import unknown
+from fsb.errors import unknown
+from fsb.runtime.random import bits, uniform
 from fsb.types import Array
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 _DAMAGE = (
     OSError,  # unreadable, bad gzip, not an image

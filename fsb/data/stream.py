@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsb.types import Array, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array
 
 RESIDENT_BYTES = 512 * 2**20
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fsb.data.miniimagenet_sources import WANTED, opened
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 _SIDE = 84
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}

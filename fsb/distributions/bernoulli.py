@@ -8,8 +8,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from fsb.noise import uniform
-from fsb.types import Array, FsbError
+from fsb.errors import FsbError
+from fsb.runtime.random import uniform
+from fsb.types import Array
 
 TINY = 2.0**-24  # below the least positive noise; keeps its logarithm finite
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from fsb.distributions.numeric import Numeric
-from fsb.types import Array, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array
 
 
 @dataclass(frozen=True)

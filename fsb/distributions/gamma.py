@@ -10,7 +10,8 @@ from jax.scipy.special import digamma, gammaln
 
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.distributions.numeric import Numeric
-from fsb.types import Array, Eta, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array, Eta
 
 NEARLY_ZERO = -14.0  # log z below which the cdf is z^k / Gamma(k + 1) to float32's precision
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from fsb.types import Array, Eta, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array, Eta
 
 
 class Numeric:

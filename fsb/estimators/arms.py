@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.estimators.attach import layerwise, weigh
-from fsb.noise import uniform
+from fsb.runtime.random import uniform
 from fsb.sites import Site, site_key
-from fsb.types import Array, Estimator, FsbError
+from fsb.types import Array, Estimator
 
 
 def arms(samples: int = 3) -> Estimator:

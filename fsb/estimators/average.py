@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fsb.types import Estimator, FsbError
+from fsb.errors import FsbError
+from fsb.types import Estimator
 
 
 def average(estimator: Estimator, samples: int) -> Estimator:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.sites import Site, site_key
-from fsb.types import Array, Aux, FsbError, PyTree
+from fsb.types import Array, Aux, PyTree
 
 
 class Reduction(NamedTuple):

@@ -12,7 +12,7 @@ from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators.attach import layerwise, weigh
 from fsb.estimators.disarm import antithesis, disarm_weight
-from fsb.noise import uniform
+from fsb.runtime.random import uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
 

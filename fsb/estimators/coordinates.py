@@ -19,12 +19,13 @@ import jax.numpy as jnp
 from jax.experimental.jet import jet
 from jax.extend.core import Literal
 
-from fsb.changes import bind
 from fsb.distributions import Dirac, Laplace, MultivariateNormal, Normal
+from fsb.errors import FsbError
+from fsb.estimators._tracing.flip_rules import bind
+from fsb.estimators._tracing.flips import CALLS
 from fsb.estimators.attach import attach_all
-from fsb.flips import CALLS
 from fsb.sites import Site, ancestral, frozen, per_example, serve_all, site_key
-from fsb.types import Array, Aux, Estimator, Eta, FsbError, Run
+from fsb.types import Array, Aux, Estimator, Eta, Run
 
 Function = Callable[[Array], Array]
 Estimate = Callable[[Site, "Trace", Array], tuple[Eta, dict[str, Array]]]

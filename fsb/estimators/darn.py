@@ -7,8 +7,9 @@ from typing import Literal
 import jax
 
 from fsb.distributions import Bernoulli, Categorical
+from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, pretend
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def darn(centre: Literal["uniform", "half", "mean"] = "uniform") -> Estimator:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
+from fsb.errors import FsbError
 from fsb.estimators.attach import attach_all, mean_of_others, score, weigh
 from fsb.sites import Site, ancestral, frozen, per_example, serve_all, shifted
-from fsb.types import Array, Aux, Estimator, FsbError, Run
+from fsb.types import Array, Aux, Estimator, Run
 
 
 def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Estimator:

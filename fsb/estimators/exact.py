@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsb.errors import FsbError
 from fsb.sites import Site, ancestral, per_example, replay
-from fsb.types import Array, Aux, Estimator, FsbError
+from fsb.types import Array, Aux, Estimator
 
 
 def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:

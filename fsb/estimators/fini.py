@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fsb.distributions import Poisson
+from fsb.errors import FsbError
 from fsb.estimators.local import pretend
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def fini(degree: int = 2) -> Estimator:

@@ -17,8 +17,9 @@ from fsb.distributions import (
     Normal,
     Poisson,
 )
+from fsb.errors import FsbError
 from fsb.estimators.coordinates import Rules, continuous, coordinates, gradient, kink, pull
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def fourier_exact(smooth: bool = True, separable: bool = False, side: int = 64) -> Estimator:

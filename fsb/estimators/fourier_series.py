@@ -19,6 +19,7 @@ from fsb.distributions import (
     Normal,
     Poisson,
 )
+from fsb.errors import FsbError
 from fsb.estimators.coordinates import (
     Rules,
     continuous,
@@ -35,7 +36,7 @@ from fsb.estimators.fourier_exact import (
     normal,
     unit_masks,
 )
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 FELT = 0.05  # the first term left out, as a fraction of those kept
 

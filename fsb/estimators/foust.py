@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, mean_slope, pretend
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def foust(

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
+from fsb.errors import FsbError
 from fsb.estimators.local import check_temperature, pretend, softmax_pull
-from fsb.types import Array, Estimator, FsbError
+from fsb.types import Array, Estimator
 
 
 def gst(temperature: float = 1.0, gap: float | Literal["probability"] = 1.0) -> Estimator:

@@ -8,8 +8,9 @@ import numpy as np
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import noise_dtype
+from fsb.errors import FsbError
 from fsb.estimators.local import Drawn, check_temperature, plain_noise, pretend, softmax_pull
-from fsb.types import Array, Estimator, FsbError
+from fsb.types import Array, Estimator
 
 
 def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> Estimator:

@@ -16,8 +16,9 @@ import jax
 
 from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
+from fsb.errors import FsbError
 from fsb.sites import Site, serve, site_key
-from fsb.types import Array, Aux, Distribution, Estimator, Eta, FsbError, PyTree, Rule
+from fsb.types import Array, Aux, Distribution, Estimator, Eta, PyTree, Rule
 
 
 def plain_noise(key: Array, eta: Eta, dist: Distribution) -> Array:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import bit_variance
+from fsb.errors import FsbError
+from fsb.estimators._tracing.flips import at_flips
 from fsb.estimators.attach import layerwise
 from fsb.estimators.average import average
 from fsb.estimators.local import softmax_pull
-from fsb.flips import at_flips
 from fsb.sites import Site
-from fsb.types import Array, Estimator, FsbError
+from fsb.types import Array, Estimator
 
 CACHE = 2**22  # bytes
 

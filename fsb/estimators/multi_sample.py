@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 
+from fsb.errors import FsbError
 from fsb.estimators.vimco import negative_bound
-from fsb.types import Aux, Estimator, FsbError
+from fsb.types import Aux, Estimator
 
 
 def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import noise_dtype
+from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, mean_slope, plain_noise, pretend, softmax_pull
-from fsb.types import Array, Estimator, FsbError
+from fsb.types import Array, Estimator
 
 MOST_VALUES = 64
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.estimators.average import average
 from fsb.sites import Site, site_key
-from fsb.types import Aux, Estimator, FsbError
+from fsb.types import Aux, Estimator
 
 
 def noise_operator(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fsb.errors import FsbError
 from fsb.estimators.local import local
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def pathwise() -> Estimator:

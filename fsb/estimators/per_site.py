@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.estimators.local import ruled
 from fsb.sites import Sampler, Site, ancestral, frozen
-from fsb.types import Array, Aux, Estimator, FsbError, Run
+from fsb.types import Array, Aux, Estimator, Run
 
 
 def only(names: Collection[str], estimator: Estimator) -> Estimator:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 
+from fsb.errors import FsbError
 from fsb.estimators.attach import attach_scores, mean_of_others, several_runs
-from fsb.types import Aux, Estimator, FsbError
+from fsb.types import Aux, Estimator
 
 
 def rloo(samples: int = 2) -> Estimator:

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.estimators.attach import attach_all, mean_of_others, score, weigh
 from fsb.estimators.double_cv import second_moment, sensitive_runs
 from fsb.sites import Site, serve_all, site_key
-from fsb.types import Array, Aux, Estimator, FsbError, PyTree
+from fsb.types import Array, Aux, Estimator, PyTree
 
 
 def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float = 0.5) -> Estimator:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
+from fsb.errors import FsbError
 from fsb.estimators.local import mean_slope, pretend, softmax_pull
-from fsb.types import Estimator, FsbError
+from fsb.types import Estimator
 
 
 def st() -> Estimator:

@@ -7,8 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.estimators.attach import attach_scores, mean_of_others, several_runs
-from fsb.types import Array, Aux, Estimator, FsbError
+from fsb.types import Array, Aux, Estimator
 
 
 def vimco(samples: int = 5) -> Estimator:

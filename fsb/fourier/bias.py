@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.estimators import foust
-from fsb.types import Array, FsbError
+from fsb.types import Array
 
 
 class Bias(NamedTuple):

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.fourier.spectrum import ZERO_ONE, basis, check_probabilities
-from fsb.types import Array, FsbError
+from fsb.types import Array
 
 ENTRIES = 2**22  # of the largest array of products
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fsb.distributions import Bernoulli
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 MOST_UNITS = 20
 ZERO_ONE = Bernoulli()

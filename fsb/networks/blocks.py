@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from fsb.networks.convolutions import Moments, batch_norm, convolve, group_norm, spread
 from fsb.networks.dense import INIT
@@ -181,7 +182,7 @@ class Up(nn.Module):
     stem: int
     norm: str
     remat: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, h: Array) -> Array:
@@ -213,7 +214,7 @@ class Down(nn.Module):
     pixels: bool
     norm: str
     remat: bool
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, h: Array) -> Array:

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
-from fsb.types import Array, FsbError
+from fsb.errors import FsbError
+from fsb.types import Array
 
 INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

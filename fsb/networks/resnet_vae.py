@@ -9,14 +9,16 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from fsb.constraints import Count
 from fsb.distributions import Bernoulli
+from fsb.errors import FsbError
 from fsb.networks.blocks import Down, Plan, Up
 from fsb.networks.likelihoods import Likelihood
 from fsb.networks.priors import Learned, Uniform
-from fsb.schema import Count
 from fsb.sites import per_example
-from fsb.types import Array, Evidence, FsbError, Sample
+from fsb.types import Array, Evidence, Sample
 
 PRIORS = {"learned": Learned, "uniform": Uniform}
 NORMS = ("group", "batch", "none")
@@ -44,7 +46,7 @@ class ResNetVAE(nn.Module):
     prior: nn.Module
     norm: str = "group"
     remat: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self):
         self.mean = self.variable("constants", "mean", jnp.zeros, self.shape)

@@ -9,9 +9,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.networks.dense import MLP, Activation, dense
 from fsb.networks.likelihoods import Likelihood
-from fsb.types import Array, Evidence, FsbError, Sample
+from fsb.types import Array, Evidence, Sample
 
 
 class StructuredPrediction(nn.Module):

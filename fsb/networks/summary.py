@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
+from fsb.errors import FsbError
 from fsb.sites import Site, mean, record
-from fsb.types import FsbError
 
 
 def summary(model: Any, shape: tuple[int, ...]) -> str:

@@ -10,10 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fsb.errors import FsbError
 from fsb.networks.dense import MLP, Activation, dense
 from fsb.networks.likelihoods import Likelihood
 from fsb.networks.priors import Autoregressive, Learned, Uniform
-from fsb.types import Array, Evidence, FsbError, Sample
+from fsb.types import Array, Evidence, Sample
 
 PRIORS = {"learned": Learned, "uniform": Uniform, "autoregressive": Autoregressive}
 

@@ -8,7 +8,7 @@ import pytest
 from fsb.data.cache import cached, open_cache
 from fsb.data.find import Missing
 from fsb.data.readers import Raw
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 @pytest.fixture

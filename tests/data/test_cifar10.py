@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fsb.data import cifar10
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 NAMES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsb.data import digits
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def test_digits_are_split_and_scaled():

@@ -3,7 +3,7 @@ import pytest
 from scipy.io import savemat
 
 from fsb.data import faces
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 SUBJECT = np.repeat([3, 7, 8, 9, 11], [4, 1, 5, 2, 3])
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fsb.data import miniimagenet
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 SPLITS = {"train": 4, "val": 1, "test": 2}  # classes
 EACH = 20

@@ -7,7 +7,7 @@ import pytest
 
 import fsb.data
 from fsb.data import fashion_mnist, mnist
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def test_splits_shapes_and_mean(mnist_root, images, key):
@@ -122,7 +122,8 @@ def test_real_fashion_mnist():
 def test_every_configuration_names_its_factory():
     from omegaconf import OmegaConf
 
-    from fsb.config import configs_dir, verify
+    from fsb.cli.factory import verify
+    from fsb.cli.program import configs_dir
 
     names = {path.stem for path in (configs_dir() / "data").glob("*.yaml")}
     families = {"digits", "mnist", "mnist_static", "omniglot", "fashion_mnist", "cifar10"}

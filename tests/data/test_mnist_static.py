@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fsb.data import mnist_static
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 COUNTS = {"train": 6, "valid": 3, "test": 2}
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.io import savemat
 
 from fsb.data import omniglot
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def test_chardata_is_turned_upright(tmp_path, images):

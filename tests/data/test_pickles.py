@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsb.data.pickles import load_arrays
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def save(path, value, protocol=4):

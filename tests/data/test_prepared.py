@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fsb.data import mnist, mnist_static, prepared
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def png(image):

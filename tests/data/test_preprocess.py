@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsb.data.preprocess import choose, dequantised, dynamic, levels, static, threshold
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 LEVELS = np.arange(256, dtype=np.uint8)[None].repeat(4000, 0)
 

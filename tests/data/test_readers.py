@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsb.data.readers import Raw, carve, check, digest, read_idx, read_npz, reading
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def test_idx_round_trip(tmp_path, images, write_idx):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsb.data.stream import epoch_indices, feed, permutation, resident
-from fsb.types import FsbError
+from fsb.errors import FsbError
 
 
 def test_epochs_are_permutations_without_the_rest(key):

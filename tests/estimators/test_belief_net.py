@@ -12,8 +12,8 @@ import pytest
 from contract import BERNOULLI_ROWS, named
 
 import fsb
-from fsb import problems
 from fsb.diagnostics import moments
+from fsb.lab import problems
 
 PROBLEM = problems.sbn(layers=3, width=2, batch_size=2)
 UNBIASED = [

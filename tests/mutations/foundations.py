@@ -15,17 +15,17 @@ OBJECTIVES = "test_objectives.py"
 SITES = "test_sites.py"
 GRADIENTS = "test_gradients.py"
 DIAGNOSTICS = "test_diagnostics.py"
-METRICS = "test_metrics.py"
-STEP = "test_step.py"
-NOISE = "test_noise.py"
+METRICS = "training/test_evaluation.py"
+STEP = "training/test_step.py"
+NOISE = "runtime/test_random.py"
 
 LOCAL, FOUST = "estimators/local.py", "estimators/foust.py"
 GS, ST = "estimators/gumbel_softmax.py", "estimators/st.py"
 EXACT, ATTACH = "estimators/exact.py", "estimators/attach.py"
 B, C, N = (f"distributions/{name}.py" for name in ("bernoulli", "categorical", "normal"))
 NET, LIKELIHOOD = "networks/vae.py", "networks/likelihoods.py"
-FUSION = "test_miscompiled.py -k several or average"
-FLAGS = "test_miscompiled.py -k flag"
+FUSION = "runtime/test_xla.py -k several or average"
+FLAGS = "runtime/test_xla.py -k flag"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     # estimators
@@ -116,8 +116,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "return loc + scale * noise", "return loc + scale * scale * noise", NORMAL),
     ("Normal: factor 2 in the entropy", N, "0.5 * (1 + math.log(2 * math.pi))",
      "(1 + math.log(2 * math.pi))", NORMAL),
-    ("noise: a rotation wrong", "noise.py", "(13, 15, 26, 6)", "(13, 15, 26, 7)", NOISE),
-    ("noise: a mantissa bit less", "noise.py", ">> 9)", ">> 10)", NOISE),
+    ("noise: a rotation wrong", "runtime/random.py", "(13, 15, 26, 6)", "(13, 15, 26, 7)", NOISE),
+    ("noise: a mantissa bit less", "runtime/random.py", ">> 9)", ">> 10)", NOISE),
     # sites, gradients, diagnostics
     ("sites: key not folded with the name", "sites.py",
      "return jax.random.fold_in(key, zlib.crc32(name.encode()))", "return key", SITES),
@@ -179,19 +179,19 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("Bernoulli pixels: offset without the logit", LIKELIHOOD, "jnp.log(p / (1 - p))",
      "jnp.log(p)", LIKELIHOODS),
     # step and metrics
-    ("step: the same noise at every step", "step.py",
+    ("step: the same noise at every step", "training/step.py",
      "jax.random.fold_in(train.key, train.step)", "train.key", STEP),
-    ("step: loss not summed", "step.py", "train.loss_sum + out.value", "out.value", STEP),
-    ("gradient variance: n for n - 1", "step.py", "spread / (draws - 1)", "spread / draws",
+    ("step: loss not summed", "training/step.py", "train.loss_sum + out.value", "out.value", STEP),
+    ("gradient variance: n for n - 1", "training/step.py", "spread / (draws - 1)", "spread / draws",
      STEP),
-    ("metrics: filling counted", "metrics.py", "(index < len(images))", "(index >= 0)",
+    ("metrics: filling counted", "training/evaluation.py", "(index < len(images))", "(index >= 0)",
      METRICS),
-    ("metrics: sign of the ELBO", "metrics.py", "values = -elbo()(evidence)",
+    ("metrics: sign of the ELBO", "training/evaluation.py", "values = -elbo()(evidence)",
      "values = elbo()(evidence)", METRICS),
-    ("metrics: active units by the second moment", "metrics.py",
+    ("metrics: active units by the second moment", "training/evaluation.py",
      "second / count - (first / count) ** 2", "second / count", METRICS),
-    ("miscompiled: the flag not set", "miscompiled.py",
+    ("miscompiled: the flag not set", "runtime/xla.py",
      'os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()', "pass", FUSION),
-    ("miscompiled: set for other versions", "miscompiled.py", 'WRONG = ("0.10.2",)',
+    ("miscompiled: set for other versions", "runtime/xla.py", 'WRONG = ("0.10.2",)',
      'WRONG = ("0.10.2", "0.11.2")', FLAGS),
 )  # fmt: skip

@@ -1,8 +1,12 @@
 """Small errors in local expectations and in the flips that they stand on."""
 
-LOCAL, FLIPS, CHANGES = "estimators/local_expectation.py", "flips.py", "changes.py"
+LOCAL, FLIPS, CHANGES = (
+    "estimators/local_expectation.py",
+    "estimators/_tracing/flips.py",
+    "estimators/_tracing/flip_rules.py",
+)
 OWN = "estimators/test_local_expectation.py"
-PLAIN = "test_flips.py"
+PLAIN = "estimators/test_flips.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("local expectation: sign", LOCAL, "(1 - 2 * site.dist.decode(site.z))",

@@ -7,7 +7,7 @@ MEANS = "estimators/test_means.py -k three_layers and rebar"
 RESUME = "test_resume.py -k before_its_estimator"
 
 REBAR, B, C = "estimators/rebar.py", "distributions/bernoulli.py", "distributions/categorical.py"
-ASSEMBLE, SITES = "assemble.py", "sites.py"
+ASSEMBLE, SITES = "training/setup.py", "sites.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("REBAR: sign of the control variate", REBAR, "weigh(losses - given, weight)",

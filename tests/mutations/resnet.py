@@ -51,6 +51,6 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "(h * h).mean((0, 1, 2))", FORMULA),
     ("BatchNorm: second norm fixed with the first's moments", BLOCKS, 'of("second"))',
      'of("first"))', MEASURED),
-    ("BatchNorm: any estimator trains it", "step.py", 'if "statistics" in variables and',
+    ("BatchNorm: any estimator trains it", "training/step.py", 'if "statistics" in variables and',
      "if False and", LOCAL),
 )  # fmt: skip

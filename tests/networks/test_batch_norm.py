@@ -10,15 +10,15 @@ from small import shaken
 
 import fsb
 from fsb import FsbError
-from fsb.assemble import assemble, try_step
-from fsb.config import preflight
+from fsb.cli.program import preflight
+from fsb.cli.schema import Train
 from fsb.diagnostics import mixes_examples
 from fsb.networks import BernoulliLikelihood, sresnet
 from fsb.networks.convolutions import batch_norm
 from fsb.objectives import elbo
-from fsb.record import variables as to_evaluate
-from fsb.schema import Train
 from fsb.sites import ancestral, record, replay
+from fsb.training.recorder import variables as to_evaluate
+from fsb.training.setup import assemble, try_step
 
 SMALL = {"widths": (2, 4), "stacks": (1, 1), "blocks": 1, "stochastic": (1,)}
 RUN = (

@@ -13,13 +13,14 @@ from scipy.special import expit
 from small import start
 
 from fsb import FsbError, foust, value_and_grad
-from fsb.config import build, preflight
+from fsb.cli.factory import build
+from fsb.cli.program import preflight
+from fsb.cli.schema import Train
 from fsb.networks import BernoulliLikelihood, GaussianLikelihood, sresnet
 from fsb.networks.blocks import residual
 from fsb.networks.convolutions import convolve, spread
 from fsb.networks.summary import summary
 from fsb.objectives import elbo
-from fsb.schema import Train
 from fsb.sites import ancestral, record, replay
 
 from by_hand import ByHand, log_bernoulli  # isort: skip

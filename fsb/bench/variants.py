@@ -1,0 +1,155 @@
+"""What is timed: train steps, and their matrix products alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from fsb import estimators, optimizers
+from fsb.data.preprocess import Preprocess, dynamic
+from fsb.networks import BernoulliLikelihood, vae
+from fsb.objectives import elbo
+from fsb.runtime import devices
+from fsb.training.step import Recipe, TrainState, first_state, run_steps
+from fsb.types import Array, Estimator, PyTree
+
+SHAPE = (28, 28)
+IMAGES = 2000
+
+Chunk = Callable[[], None]
+"""Runs one chunk of steps and waits for its end."""
+
+
+def no_sampling() -> Estimator:
+    """The same network without noise: every site at its mean, differentiated as it is."""
+
+    def draw(noise, eta, dist):
+        mean = dist.mean(eta)
+        return mean, mean
+
+    return estimators.local(draw)
+
+
+VARIANTS: dict[str, Callable[[], Estimator]] = {
+    "no sampling": no_sampling,
+    "st": estimators.st,
+    "deterministic_st": estimators.deterministic_st,
+    "darn": estimators.darn,
+    "foust": estimators.foust,
+    "gumbel_softmax": estimators.gumbel_softmax,
+    "st_gumbel_softmax": estimators.st_gumbel_softmax,
+}
+
+
+def images(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Random 8-bit images: what they show does not change the time."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
+
+
+def vae_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
+    """``steps`` train steps of the VAE that the configuration describes."""
+    model = vae(SHAPE, BernoulliLikelihood(), layers=config.layers, width=config.width)
+    return train_chunk(config, estimator, model, dynamic())
+
+
+def train_chunk(
+    config: DictConfig, estimator: Estimator, model: Any, preprocess: Preprocess
+) -> Chunk:
+    """``steps`` real train steps, as ``fsb.train`` runs them, of ``batch_size`` images each."""
+    layout = devices.layout(1)
+    recipe = Recipe(
+        model=model,
+        objective=elbo(),
+        preprocess=preprocess.apply,
+        estimator=estimator,
+        optimizer=optimizers.sgd(1e-4),
+        control_optimizer=optimizers.adam(1e-3),
+        layout=layout,
+    )
+    pool = images(model.shape)
+    start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
+    state = start(recipe, 0, pool[: config.batch_size], jnp.full(model.shape, 0.5))
+    return steps_chunk(recipe, state, pool, config.batch_size, config.steps)
+
+
+def steps_chunk(
+    recipe: Recipe, state: TrainState, pool: np.ndarray, batch_size: int, steps: int
+) -> Chunk:
+    """``steps`` train steps on random batches of stored images, which are on the device."""
+    rows = np.random.default_rng(1).integers(0, len(pool), (steps, batch_size))
+    stored = recipe.layout.replicate(pool)
+    indices = recipe.layout.replicate(rows.astype(np.int32))
+
+    def chunk():
+        nonlocal state
+        state = jax.block_until_ready(run_steps(recipe, state, stored, indices, steps))
+
+    return chunk
+
+
+def matrix_products(config: DictConfig) -> Chunk:
+    """The matrix products of a step and nothing else, in one compiled loop as the steps are."""
+    sizes = layer_sizes(config)
+    keys = jax.random.split(jax.random.key(0), len(sizes) + 1)
+    weights = tuple(
+        jax.random.normal(key, size) / math.sqrt(size[0])
+        for key, size in zip(keys[1:], sizes, strict=True)
+    )
+    x = jax.random.normal(keys[0], (config.batch_size, sizes[0][0]))
+
+    def chunk():
+        jax.block_until_ready(products_loop(weights, x, config.steps))
+
+    return chunk
+
+
+@jax.jit
+def products_loop(weights: tuple[Array, ...], x: Array, count: Array) -> PyTree:
+    """``count`` times the products forward, and backward in the weights and in the activations.
+
+    The output of one turn is the input of the next, and the products in the weights are returned,
+    so that none can be left out or taken out of the loop.
+
+    Args:
+      weights: of layers whose shapes chain, from those of x to those of x.
+      x: [B, inputs].
+    """
+
+    def body(_, carry):
+        inputs = [carry[0]]
+        for weight in weights:
+            inputs.append(inputs[-1] @ weight)
+        output = cotangent = inputs.pop()
+        products = []
+        for layer in reversed(range(len(weights))):
+            products.append(inputs[layer].T @ cotangent)
+            if layer:  # nobody asks for the derivative in the data
+                cotangent = cotangent @ weights[layer].T
+        return output, tuple(reversed(products))
+
+    return jax.lax.fori_loop(0, count, body, (x, weights))
+
+
+def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
+    """The weight matrices of the network, in an order in which their shapes chain."""
+    width, pixels = config.width, int(np.prod(SHAPE))
+    inner = [(width, width)] * (2 * 3 * config.layers - 2)
+    return [(pixels, width), *inner, (width, pixels)]
+
+
+def chunks(config: DictConfig) -> dict[str, Chunk]:
+    """Every variant by name; PyTorch's where it is wanted and installed."""
+    found = {name: vae_chunk(config, make()) for name, make in VARIANTS.items()}
+    found["matrix products"] = matrix_products(config)
+    if config.torch and importlib.util.find_spec("torch"):
+        from fsb.bench.pytorch import train_chunk as torch_chunk
+
+        found["eager PyTorch"] = torch_chunk(config, images())
+    return found

@@ -1,0 +1,117 @@
+"""The keys of every program's configuration, with their types and ranges."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fsb.constraints import Count, Natural, Range, Seed
+from fsb.errors import FsbError
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """The processes of one run, as ``jax.distributed.initialize`` takes them."""
+
+    coordinator: str | None
+    num_processes: Count
+    process_id: Natural
+
+    def __post_init__(self) -> None:
+        if self.process_id >= self.num_processes:
+            raise FsbError(
+                f"distributed.process_id: must be below num_processes={self.num_processes}, "
+                f"got {self.process_id}"
+            )
+        if self.num_processes > 1 and self.coordinator is None:
+            raise FsbError("distributed.coordinator: several processes need one, as host:port")
+        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
+            raise FsbError(f"distributed.coordinator: {self.coordinator} is not host:port")
+
+
+@dataclass(frozen=True)
+class Train:
+    """The keys of configs/train.yaml, where each is explained; groups are checked as factories."""
+
+    data: dict
+    model: dict
+    estimator: dict
+    objective: dict
+    optimizer: dict
+    logger: dict
+    seed: Seed
+    max_steps: Count
+    batch_size: Count
+    steps_per_call: Count
+    eval_every: Count
+    eval_examples: Count
+    bound_samples: list[Count]
+    checkpoint_every: Count
+    keep_last: Count
+    keep_best: Natural
+    resume: str | None
+    devices: Count | None
+    distributed: Distributed
+    compilation_cache: str | None
+    modules: list[str]
+    # Older runs do not have these.
+    control_optimizer: dict | None = None
+    likelihood: str | None = None
+    eval_batch_size: Count = 512
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The keys of configs/evaluate.yaml, where each is explained."""
+
+    run: str
+    checkpoint: Literal["last", "best"]
+    split: Literal["test", "valid", "train"]
+    data_root: str | None
+    batch_size: Count
+    bound_samples: list[Count]
+    seed: Seed
+    devices: Count | None
+    compilation_cache: str | None
+    modules: list[str]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The keys of configs/lab.yaml, where each is explained."""
+
+    problem: dict
+    estimators: Any
+    leave_out: list[str]
+    batches: Annotated[int, Range(3)]
+    draws: Count
+    chunk_size: Count
+    fit_steps: Natural
+    fit_learning_rate: float
+    max_states: Natural
+    reference: str
+    seed: Seed
+    compilation_cache: str | None
+    modules: list[str]
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """The keys of configs/prepare.yaml."""
+
+    data: dict
+    modules: list[str]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The keys of configs/bench.yaml, where each is explained."""
+
+    rounds: Count
+    steps: Count
+    batch_size: Count
+    layers: Count
+    width: Count
+    torch: bool
+    modules: list[str]

@@ -1,0 +1,33 @@
+"""The one error that users see, and how it is worded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class FsbError(ValueError):
+    """A mistake the user can mend. Its message is one line: what was wrong, what is allowed."""
+
+
+def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:
+    """The error for a word that is none of the choices: names the nearest and all of them.
+
+    >>> unknown("estimator", "fosut", ["st", "foust"])
+    FsbError("estimator: unknown 'fosut'; did you mean foust? (choices: foust, st)")
+    """
+    names = sorted(set(choices))
+    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return FsbError(f"{where}: unknown {word!r}{hint} (choices: {', '.join(names) or 'none'})")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something; its type's name if none does.
+
+    >>> first_line(OSError("\\nNo space left on device\\n(more)"))
+    'No space left on device'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

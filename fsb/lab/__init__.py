@@ -1,0 +1,1 @@
+"""python -m fsb.lab: bias, variance and cost of estimators, side by side on one problem."""

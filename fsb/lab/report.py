@@ -1,0 +1,109 @@
+"""What python -m fsb.lab shows: a table, pictures, and a file of the single parameters."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fsb.diagnostics import Moments
+from fsb.plots.curves import compare_curves
+from fsb.types import PyTree
+
+Row = Mapping[str, Any]
+BIASED = 4  # standard errors
+
+
+def table(rows: Sequence[Row], first: str, title: str = "") -> str:
+    """The numbers as text, one line an estimator."""
+    head = (
+        f"{'estimator':26} {'evals':>5} {'bias %':>9} {'+-':>7} {'variance':>10} {'SNR':>8} "
+        f"{'cosine':>7} {'ms':>9} {f'/ {first}':>8}"
+    )
+    lines = [title, head] if title else [head]
+    for row in rows:
+        lines.append(
+            f"{row['estimator']:26} {row['evaluations']:5} {row['bias_percent']:8.2f}"
+            f"{'*' if row['bias_z'] > BIASED else ' '} {row['bias_error_percent']:7.2f} "
+            f"{row['variance']:10.4g} {row['snr']:8.3g} {row['cosine']:7.3f} "
+            f"{row['milliseconds']:9.4g} {row['time_ratio']:8.2f}"
+        )
+    return "\n".join(lines)
+
+
+def pictures(folder: Path, rows: Mapping[int, Sequence[Row]], title: str, first: str) -> None:
+    """``lab.png`` of one point; curves of variance, bias and SNR where there are several."""
+    last = list(rows.values())[-1]
+    _bars(folder / "lab.png", last, title, first)
+    if len(rows) == 1:
+        return
+    for field, log in (("variance", True), ("bias_percent", False), ("snr", True)):
+        lines: dict[str, list[Row]] = {row["estimator"]: [] for row in last}
+        for step, found in rows.items():
+            for row in found:
+                lines[row["estimator"]].append({"step": step, field: row[field]})
+        label = {"bias_percent": "bias, % of the gradient"}.get(field, field)
+        compare_curves(folder / f"{field}.png", lines, field, title, label, log)
+
+
+def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.4 + 0.26 * len(rows)), dpi=150, layout="constrained")
+    figure.suptitle(title, size=11)
+    panels: Any = figure.subplots(1, 3, sharey=True)
+    places = np.arange(len(rows))[::-1]
+    biased = [row["bias_z"] > BIASED for row in rows]
+    colours = ["#D55E00" if wrong else "#0072B2" for wrong in biased]
+    bias = np.array([row["bias_percent"] for row in rows])
+    errors = np.array([row["bias_error_percent"] for row in rows])
+    panels[0].barh(places, [row["variance"] for row in rows], color=colours, height=0.7)
+    panels[0].set(xscale="log", xlabel="variance, summed over parameters")
+    panels[1].barh(places, bias, xerr=errors, color=colours, height=0.7, ecolor="0.3")
+    panels[1].set(xscale="log", xlabel="bias, % of the gradient (orange: > 4 standard errors)")
+    panels[1].set_xlim(left=0.1)  # less shows as nothing
+    panels[2].barh(places, [row["time_ratio"] for row in rows], color="0.6", height=0.7)
+    panels[2].set(xlabel=f"time of a gradient / {first} (labels: evaluations of the loss)")
+    for place, row in zip(places, rows, strict=True):
+        end = (np.nan_to_num(row["time_ratio"]), place)
+        axes, text = panels[2], str(row["evaluations"])
+        axes.annotate(text, end, (3, 0), va="center", size=7, textcoords="offset points")
+    panels[0].set_yticks(places, [row["estimator"] for row in rows], size=8)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8, which="both")
+        axes.xaxis.label.set_size(8)
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_axisbelow(True)
+    figure.savefig(path)
+
+
+def write_parameters(path: Path, step: int, params: PyTree, found: Mapping[str, Any]) -> None:
+    """Mean and variance of each array of the params, a line each, added to a file.
+
+    mean_norm: |mean of the draws| of the array; variance: summed over it.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    ends = np.cumsum([np.size(leaf) for _, leaf in leaves])
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        if new:
+            lines.writerow(["step", "estimator", "parameter", "size", "mean_norm", "variance"])
+        for name, result in found.items():
+            batches: Sequence[Moments] = result.batches
+            whole = batches[0]
+            for batch in batches[1:]:
+                whole = whole.merge(batch)
+            parts = zip(
+                leaves, np.split(whole.mean, ends), np.split(whole.spread, ends), strict=False
+            )
+            for (where, leaf), mean, spread in parts:
+                lines.writerow(
+                    [step, name, jax.tree_util.keystr(where), np.size(leaf),
+                     float(np.linalg.norm(mean)), float(spread.sum() / (whole.draws - 1))]
+                )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Pictures: curves of runs and grids of images."""

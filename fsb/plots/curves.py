@@ -1,0 +1,179 @@
+"""Curves of a run and of several runs, from the rows of ``metrics.csv``.
+
+Every line has its own colour, dash and marker, so that a grey print can be read. The rapid rise
+of the first steps may leave the axis, and the plot then says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsb.errors import FsbError
+
+Row = Mapping[str, Any]
+
+# Okabe and Ito's colours, told apart by the colour-blind, from dark to light.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
+    """Save the curves of one run: ELBOs, KL and active units per layer, gradients.
+
+    rows: what ``MetricsFile.read`` returns; a panel without a number is left out.
+    Raises ``FsbError`` where there is nothing to draw.
+    """
+    names = sorted({name for row in rows for name in row}, key=_by_number)
+
+    def layers(kind: str) -> dict[str, str]:
+        found = [re.fullmatch(rf"{kind}_(\d+)", name) for name in names]
+        return {m[0]: f"layer {m[1]}" for m in found if m}
+
+    elbo = {"train_elbo": "train", "valid_elbo": "valid", "test_elbo": "test"}
+    gradient = {"gradient_norm": "norm", "gradient_variance": "variance"}
+    panels: list[tuple[str, str, dict[str, str], bool]] = [
+        ("ELBO", "nats", elbo, False),
+        ("KL per layer", "nats", layers("kl"), False),
+        ("Active units per layer", "units", layers("active"), False),
+        ("Gradient", "norm, variance", gradient, True),
+    ]
+    drawn = []
+    for heading, unit, fields, log in panels:
+        lines = {label: _series(rows, name, log) for name, label in fields.items()}
+        lines = {label: line for label, line in lines.items() if len(line[0])}
+        drawn += [(heading, unit, lines, log)] if lines else []
+    if not drawn:
+        raise FsbError("no row has a step and a number to draw")
+    columns = min(2, len(drawn))
+    high = -(-len(drawn) // columns)
+    figure = _figure(4.8 * columns, 3.3 * high + 0.4, title)
+    for place, (heading, unit, lines, log) in enumerate(drawn, start=1):
+        axes = figure.add_subplot(high, columns, place)
+        shaded = len(lines) > len(COLOURS)
+        _lines(axes, {label: (x, y, None) for label, (x, y) in lines.items()}, shaded)
+        axes.set_title(heading, size=10, loc="left")
+        axes.set(xlabel="step", ylabel=unit)
+        if log:
+            axes.set_yscale("log")
+        elif heading == "ELBO":
+            _limit(axes, [y for _, y in lines.values()])
+        else:
+            axes.set_ylim(bottom=0)
+    figure.savefig(path)
+
+
+def compare_curves(
+    path: str | Path,
+    runs: Mapping[str, Sequence[Row] | Sequence[Sequence[Row]]],
+    field: str,
+    title: str = "",
+    ylabel: str | None = None,
+    log: bool = False,
+) -> None:
+    """Save one field of several runs against the step, in one plot.
+
+    runs: by label, the rows of a run, or one list of rows per seed; then the line is their mean
+        and the band one standard deviation to each side, over the steps that all of them have.
+    Raises ``FsbError`` where a run has no number in ``field``.
+    """
+    figure = _figure(6.4, 4.2, title)
+    axes = figure.add_subplot()
+    lines = {label: _mean_and_spread(label, run, field, log) for label, run in runs.items()}
+    _lines(axes, lines)
+    axes.set(xlabel="step", ylabel=ylabel or _words(field))
+    if log:
+        axes.set_yscale("log")
+    else:
+        _limit(axes, [y for _, y, _ in lines.values()])
+    if any(spread is not None for _, _, spread in lines.values()):
+        axes.set_title("band: one standard deviation over seeds", loc="left", size=8, color="0.35")
+    figure.savefig(path)
+
+
+def _series(rows: Sequence[Row], name: str, positive: bool = False) -> tuple[Any, Any]:
+    """Steps and finite values of a column, [N] each; of positive ones for a log scale."""
+    pairs = [(r["step"], r[name]) for r in rows if "step" in r and np.isreal(r.get(name, ""))]
+    table = np.array(pairs, np.float64).reshape(-1, 2)
+    table = table[np.isfinite(table).all(1)]
+    if positive:
+        table = table[table[:, 1] > 0]
+    return table[:, 0], table[:, 1]
+
+
+def _mean_and_spread(label: str, run: Any, field: str, positive: bool) -> tuple[Any, Any, Any]:
+    seeds = run if run and not isinstance(run[0], Mapping) else [run]
+    series = [dict(zip(*_series(rows, field, positive), strict=True)) for rows in seeds]
+    common = set.intersection(*(set(one) for one in series))
+    if not common:
+        raise FsbError(f'run "{label}" has no step with a number in {field}')
+    steps = np.array(sorted(common))
+    values = np.array([[one[step] for step in steps] for one in series])
+    return steps, values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
+
+
+def _figure(width: float, height: float, title: str) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    if title:
+        figure.suptitle(title, size=11)
+    return figure
+
+
+def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = False) -> None:
+    """Draw label -> (x, y, half-width of the band or None), with a legend.
+
+    ``shaded`` is for many lines in order: from black to grey, and only some in the legend.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    last = len(lines) - 1
+    named = set(np.linspace(0, last, 6).round().astype(int)) if shaded else set(range(last + 1))
+    for i, (label, (x, y, spread)) in enumerate(lines.items()):
+        style: dict[str, Any] = {"color": str(0.8 * i / last)} if shaded else _style(i, len(x))
+        axes.plot(x, y, linewidth=1.3, label=label if i in named else "_", **style)
+        if spread is not None:
+            axes.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.18, lw=0)
+    axes.locator_params(axis="x", nbins=6, integer=True)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k: short enough for narrow panels
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.tick_params(which="both", labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend: dict[str, Any] = {"ncols": 1 + (len(named) > 7)}
+    if shaded:  # no corner is free
+        legend = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(frameon=False, fontsize=8, handlelength=3, **legend)
+
+
+def _style(i: int, points: int) -> dict[str, Any]:
+    """The i-th combination of colour, dash and marker: 49 before one comes again."""
+    n, gap = len(COLOURS), max(1, points // 8)
+    turn = (i + i // n) % n
+    dash = {"color": COLOURS[i % n], "linestyle": DASHES[turn], "marker": MARKERS[turn]}
+    return {**dash, "markersize": 4, "markevery": (i * gap // 4 % gap, gap)}
+
+
+def _limit(axes: Any, values: Sequence[Any]) -> None:
+    """Leave the first rise out of the axis where it would take most of it, and say so."""
+    start = min(np.quantile(line, 0.1, method="higher") for line in values)
+    low, top = np.concatenate(values).min(), np.concatenate(values).max()
+    if top - start < 0.5 * (top - low):
+        margin = 0.05 * (top - start) or 1.0
+        axes.set_ylim(start - margin, top + margin)
+        note = f"lowest value: {low:.4g}, below the axis".replace("-", "\N{MINUS SIGN}")
+        axes.set_title(note, loc="right", size=7, color="0.35")
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if number.isdecimal() else (name, 0)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("elbo", "ELBO [nats]")

@@ -1,0 +1,281 @@
+"""Checkpoints of a run: atomic, bitwise, and checked when they are read.
+
+Orbax writes each checkpoint whole or not at all. Beside the state, in the same atomic save, lies a
+JSON record with a SHA-256 of every byte of the state, which is computed anew on restoring: a
+damaged checkpoint is found out, named in a warning, and the previous one is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fsb.errors import FsbError
+from fsb.storage.state_hash import digest, named_leaves, signature
+from fsb.types import PyTree
+
+
+class Checkpoints:
+    """The checkpoints in ``folder``: the newest ``keep_last`` and the best ``keep_best`` of them.
+
+    A state is any pytree with leaves that are JAX or NumPy arrays, typed keys or Python numbers.
+    What comes back has the same bits, on the shardings of the state it is restored onto (weak
+    types come back strong). Saving is synchronous; reading leaves the folder as it is. With
+    several processes every process calls ``save`` and ``restore``, on one shared folder.
+
+    >>> import tempfile, jax.numpy as jnp
+    >>> checkpoints = Checkpoints(tempfile.mkdtemp())
+    >>> checkpoints.save(100, {"w": jnp.arange(3.0)}, metric=-98.5)
+    >>> checkpoints.steps()
+    [100]
+    >>> state, step = checkpoints.restore({"w": jnp.zeros(3)})
+    >>> step, state["w"].tolist()
+    (100, [0.0, 1.0, 2.0])
+    """
+
+    def __init__(self, folder: str | Path, keep_last: int = 2, keep_best: int = 1):
+        if keep_last < 1 or keep_best < 0:
+            given = f"{keep_last} and {keep_best}"
+            raise FsbError(f"keep_last must be at least 1 and keep_best at least 0, got {given}")
+        self.folder = Path(folder).absolute()
+        self.keep_last, self.keep_best = keep_last, keep_best
+        self._orbax: Any = None
+        self._clean = False
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, increasing; whether it is valid shows on restoring."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal())
+
+    def save(self, step: int, state: PyTree, metric: float | None = None) -> None:
+        """Save ``state`` after ``step`` steps; ``metric`` (higher is better) ranks it.
+
+        Where the step exists already, a valid copy of the same state is left alone and anything
+        else is replaced. Checkpoints of later steps, left by a run that was resumed from an
+        earlier one, are removed: the newest save is always the latest step.
+        Raises ``FsbError`` where the folder cannot be written.
+        """
+        step = int(step)
+        metric = float(metric) if metric is not None and math.isfinite(metric) else None
+        leaves = named_leaves(state)
+        record: dict[str, Any] = {"step": step, "metric": metric}
+        record |= {"leaves": signature(leaves), "sha256": digest(leaves)}
+        record["seal"] = _seal(record)
+        if not self._holds(step, record, state):
+            self._write(step, leaves, record)
+        if jax.process_index() == 0:
+            for old in set(self.steps()) - self._kept(step):
+                self._remove(old)
+        _agree(True)  # nobody lists the folder while it is tidied
+
+    def restore(self, abstract_state: PyTree, which: int | str = "latest") -> tuple[PyTree, int]:
+        """The state of ``which`` (``"latest"``, ``"best"`` or a step) and its step.
+
+        ``abstract_state`` is a state of the same structure: real arrays, or
+        ``jax.ShapeDtypeStruct`` with the wanted shardings (the first device where there is none).
+        A damaged checkpoint is named in a warning and the next best or next older one is used,
+        unless its step was asked for by number. Raises ``FsbError`` where there is no such step,
+        no valid checkpoint, or where the state has another structure, other shapes or types.
+        """
+        candidates = self._candidates(which)
+        for tried, step in enumerate(candidates, start=1):
+            try:
+                return self._read(step, abstract_state), step
+            except _Damaged as damage:
+                text = f"checkpoint {self.folder / str(step)} is damaged ({damage})"
+                if which == step:
+                    others = [other for other in self.steps() if other != step]
+                    raise FsbError(f"{text}; other steps: {_listed(others)}") from damage
+                rest = candidates[tried:]
+                follow = f"trying step {rest[0]}" if rest else "no other is left"
+                warnings.warn(f"{text}; {follow}", stacklevel=2)
+        raise FsbError(f"no valid checkpoint in {self.folder}; tried steps {_listed(candidates)}")
+
+    def close(self) -> None:
+        """Release what Orbax holds. Nothing is lost without it, for saving is synchronous."""
+        if self._orbax is not None:
+            self._orbax.close()
+            self._orbax = None
+
+    def _checkpointer(self) -> Any:
+        import logging
+
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.WARNING)  # a save would log 20 lines
+        if self._orbax is None:
+            self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        return self._orbax
+
+    def _write(self, step: int, leaves: dict[str, Any], record: dict[str, Any]) -> None:
+        import orbax.checkpoint as ocp
+
+        try:
+            if jax.process_index() == 0:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if not self._clean:  # what a killed run left
+                    for rest in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                        shutil.rmtree(rest, ignore_errors=True)
+                self._remove(step)
+            self._clean = True
+            self._checkpointer().save(
+                self.folder / str(step),
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_filled(leaves)), meta=ocp.args.JsonSave(record)
+                ),
+            )
+        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+            full = "no space left on device" if "No space left" in str(error) else ""
+            raise FsbError(
+                f"cannot write a checkpoint in {self.folder}: {full or _first_line(error)}"
+            ) from error
+
+    def _read(self, step: int, abstract_state: PyTree) -> PyTree:
+        import orbax.checkpoint as ocp
+
+        record = self._record(step)
+        wanted = named_leaves(abstract_state)
+        if record["leaves"] != signature(wanted):
+            raise FsbError(
+                f"checkpoint {self.folder / str(step)} does not fit: "
+                + _difference(record["leaves"], signature(wanted))
+            )
+        targets = {name: _target(leaf) for name, leaf in wanted.items()}
+        try:
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(_filled(targets)))
+            leaves = self._checkpointer().restore(self.folder / str(step), args=args).state
+            leaves |= {name: _empty(x) for name, x in targets.items() if not x.size}
+            reason = "" if digest(leaves) == record["sha256"] else "its SHA-256 differs"
+        except Exception as error:  # whatever a reader of damaged bytes comes up with
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+        if not _agree(not reason):
+            raise _Damaged(reason or "another process cannot read it")
+        return _rebuilt(abstract_state, leaves)
+
+    def _record(self, step: int) -> dict[str, Any]:
+        try:
+            record = json.loads((self.folder / str(step) / "meta" / "metadata").read_text("utf-8"))
+            sealed = record["seal"] == _seal(record) and record["step"] == step
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _Damaged(f"{type(error).__name__}: {_first_line(error)}") from error
+        if not sealed:
+            raise _Damaged("its record was altered")
+        return record
+
+    def _metric(self, step: int, damaged: float) -> float:
+        try:
+            metric = self._record(step)["metric"]
+        except _Damaged:
+            return damaged
+        return -math.inf if metric is None else metric
+
+    def _holds(self, step: int, record: dict[str, Any], state: PyTree) -> bool:
+        """Whether a valid checkpoint of this very state is there already."""
+        try:
+            same = step in self.steps() and self._record(step) == record
+            if not _agree(same):
+                return False
+            self._read(step, state)
+        except _Damaged:
+            return False
+        return True
+
+    def _kept(self, newest: int) -> set[int]:
+        steps = [step for step in self.steps() if step <= newest]
+        metrics = {step: self._metric(step, damaged=-math.inf) for step in steps}
+        ranked = [step for step in steps if metrics[step] > -math.inf]
+        ranked.sort(key=lambda step: (metrics[step], step), reverse=True)
+        return set(steps[-self.keep_last :]) | set(ranked[: self.keep_best])
+
+    def _candidates(self, which: int | str) -> list[int]:
+        steps = self.steps()
+        if which not in ("latest", "best") and isinstance(which, str):
+            raise FsbError(f'which checkpoint must be "latest", "best" or a step, got "{which}"')
+        if not steps:
+            raise FsbError(f"no checkpoint in {self.folder}")
+        if not isinstance(which, str):
+            if which not in steps:
+                raise FsbError(
+                    f"no checkpoint of step {which} in {self.folder}; steps there: {_listed(steps)}"
+                )
+            return [which]
+        if which == "best":  # a damaged record may have been the best: it is tried, and named
+            return sorted(steps, key=lambda s: (self._metric(s, damaged=math.inf), s), reverse=True)
+        return steps[::-1]
+
+    def _remove(self, step: int) -> None:
+        """Delete a checkpoint; the rename first, so that half of one is never taken for a whole."""
+        folder = self.folder / str(step)
+        if folder.exists():
+            doomed = folder.with_name(f"{step}.{os.getpid()}.orbax-checkpoint-tmp-deleted")
+            folder.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+class _Damaged(Exception):
+    """A checkpoint that cannot be read, or that holds other bytes than were written."""
+
+
+def _seal(record: dict[str, Any]) -> str:
+    content = {name: entry for name, entry in record.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _target(leaf: Any) -> Any:
+    """What Orbax restores a leaf onto."""
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return np.asarray(leaf)
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _filled(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The leaves Orbax can store: it refuses arrays of size zero."""
+    return {name: leaf for name, leaf in leaves.items() if leaf.size}
+
+
+def _empty(target: Any) -> Any:
+    zeros = np.zeros(target.shape, target.dtype)
+    return zeros if isinstance(target, np.ndarray) else jax.device_put(zeros, target.sharding)
+
+
+def _rebuilt(like: PyTree, leaves: dict[str, Any]) -> PyTree:
+    """The state from its leaves, with numbers where ``like`` has numbers."""
+    arrays = jax.Array | jax.ShapeDtypeStruct | np.ndarray
+    old, structure = jax.tree.flatten(like)
+    new = [leaves[name] for name in named_leaves(like)]
+    pairs = zip(old, new, strict=True)
+    leaves_like = [n if isinstance(o, arrays) else type(o)(n) for o, n in pairs]
+    return jax.tree.unflatten(structure, leaves_like)
+
+
+def _agree(valid: bool) -> bool:
+    """Whether all processes say so: none may go on with another checkpoint than the others."""
+    if jax.process_count() == 1:
+        return valid
+    from jax.experimental import multihost_utils
+
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(valid))))
+
+
+def _difference(saved: dict[str, str], wanted: dict[str, str]) -> str:
+    name = next(n for n in sorted(saved | wanted) if saved.get(n) != wanted.get(n))
+    return f"{name} is {saved.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(map(str, sorted(steps))) or "none"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:120]

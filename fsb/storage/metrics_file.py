@@ -1,0 +1,99 @@
+"""The numbers of a run as a CSV file that grows a line at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fsb.errors import FsbError
+from fsb.storage.atomic import write_text_atomic
+
+Row = dict[str, Any]
+
+
+class MetricsFile:
+    """A CSV file with one line per ``append``; the header grows when a new column comes.
+
+    Floats are written so that they read back exactly. A line is on disk when ``append`` returns;
+    one that a killed run left half-written is dropped. In a run of several processes only the
+    first one writes.
+
+    >>> import tempfile
+    >>> file = MetricsFile(tempfile.mkdtemp() + "/metrics.csv")
+    >>> file.append({"step": 10, "train_elbo": -120.5})
+    >>> file.append({"step": 20, "train_elbo": -110.25, "test_elbo": -111.0})
+    >>> file.truncate(10)
+    >>> file.read()
+    [{'step': 10, 'train_elbo': -120.5}]
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._columns: list[str] | None = None
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row of numbers or strings; ``None`` leaves the cell empty.
+
+        Raises ``FsbError`` where the file cannot be written.
+        """
+        if jax.process_index() != 0:
+            return
+        row = {name: _cell(value) for name, value in row.items()}
+        if self._columns is None or not row.keys() <= set(self._columns):
+            self._write([*self.read(), row])
+            return
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(_lines([row], self._columns))
+        except OSError as error:
+            raise FsbError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def read(self) -> list[Row]:
+        """All whole rows, with ints and floats where the text is one; empty cells are left out.
+
+        Raises ``FsbError`` where the file cannot be read.
+        """
+        try:
+            text = self.path.read_text("utf-8") if self.path.exists() else ""
+        except (OSError, ValueError) as error:
+            raise FsbError(f"cannot read {self.path}: {str(error).splitlines()[0]}") from error
+        whole = text[: text.rfind("\n") + 1]
+        rows = csv.DictReader(io.StringIO(whole, newline=""))
+        return [{k: _parsed(v) for k, v in row.items() if k is not None and v} for row in rows]
+
+    def truncate(self, step: int) -> None:
+        """Keep the rows up to and with ``step``, for a run that goes on from there."""
+        if jax.process_index() == 0 and self.path.exists():
+            self._write([row for row in self.read() if row.get("step", step) <= step])
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        header = _lines([{name: name for name in self._columns}], self._columns)
+        write_text_atomic(self.path, (header + _lines(rows, self._columns)) if rows else "")
+
+
+def _lines(rows: Sequence[Row], columns: list[str]) -> str:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A Python number, which ``csv`` writes with ``repr``, or a string of one line."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return value.item() if hasattr(value, "item") else value
+
+
+def _parsed(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

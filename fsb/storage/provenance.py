@@ -1,0 +1,66 @@
+"""Where numbers come from: commit, device and versions, as every record says them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb")
+
+
+def provenance() -> dict[str, Any]:
+    """What a summary says of its origin: ``git_commit``, ``device`` and ``versions``."""
+    return {"git_commit": git_commit(), "device": device(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers may depend on, where installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(folder: str | Path | None = None) -> str | None:
+    """Commit of the checkout that tracks ``folder`` (fsb's own by default), "-dirty" if changed.
+
+    ``None`` where git is absent, or the folder is in no checkout or is not tracked by it, as a
+    virtual environment inside somebody's checkout is not.
+    """
+    folder = Path(folder) if folder is not None else Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", ".")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def device() -> str:
+    """The devices JAX computes on, such as ``"NVIDIA H200"`` or ``"cpu x2 (AMD EPYC 7B13)"``."""
+    kinds = Counter(d.device_kind for d in jax.devices())
+    text = ", ".join(kind if n == 1 else f"{kind} x{n}" for kind, n in kinds.items())
+    return f"{text} ({_processor()})" if jax.default_backend() == "cpu" else text
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,102 @@
+"""The logger to Weights & Biases: see ``fsb.storage.loggers.wandb_logger``."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsb.errors import FsbError
+from fsb.storage.atomic import write_text_atomic
+
+FINISH_TIMEOUT = 60.0  # seconds an online run may take to send what is left
+
+
+class WandbLogger:
+    """Scalars and images of a run. The first failure is one warning, and the last call made."""
+
+    pictures = True
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        mode: str,
+        init_timeout: float,
+        run: dict[str, Any],
+    ):
+        try:
+            import wandb
+        except ImportError as error:
+            raise FsbError("logger=wandb needs the package wandb; or take logger=none") from error
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        self._wandb: Any = wandb
+        self._run: Any = None
+        settings: dict[str, Any] = {
+            "init_timeout": init_timeout,
+            "finish_timeout": FINISH_TIMEOUT,
+            "console": "off",  # it would take the terminal from the progress bar
+            "silent": True,
+        }
+        run = {**run, "dir": str(folder), "config": config, "id": _identity(folder)}
+        run["reinit"] = "finish_previous"  # several runs of a sweep share a process
+        run["settings"] = wandb.Settings(**settings)
+        if mode == "online":
+            self._guarded(lambda: self._start_online(run), "going on offline")
+        if self._run is None:
+            self._guarded(lambda: self._start(mode="offline", **run), "going on without")
+
+    def _start_online(self, run: dict[str, Any]) -> None:
+        wandb = self._wandb
+        wandb.setup(wandb.Settings(silent=True))  # else login asks the server for a name to greet
+        if wandb.run is None and not wandb.login(prompt=False, verify=False):  # init would ask
+            raise ConnectionError("not logged in (`wandb login`)")
+        try:
+            self._start(mode="online", resume="allow", **run)
+        except Exception:
+            wandb.teardown()  # the failed start holds the id
+            raise
+
+    def _start(self, **run: Any) -> None:
+        self._run = self._wandb.init(**run)
+        # A resumed run may go back some steps, which W&B's own counter cannot.
+        self._run.define_metric("*", step_metric="step")
+
+    def log(
+        self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = {}
+    ) -> None:
+        """Log scalars and uint8 images [H, W] or [H, W, 3] of one step."""
+
+        def send() -> None:
+            pictures = {name: self._wandb.Image(image) for name, image in images.items()}
+            self._run.log({**metrics, **pictures, "step": step})
+
+        if self._run is not None and not self._guarded(send, "going on without"):
+            self._run = None
+
+    def finish(self) -> None:
+        """Send what is left, for at most a minute."""
+        if self._run is not None:
+            self._guarded(self._run.finish, "what it has lies in the run folder")
+            self._run = None
+
+    def _guarded(self, call: Callable[[], Any], consequence: str) -> bool:
+        try:
+            call()
+        except Exception as error:  # nothing that W&B does may end a training
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            warnings.warn(f"Weights & Biases: {reason}; {consequence}", stacklevel=3)
+            return False
+        return True
+
+
+def _identity(folder: Path) -> str:
+    """The id of the W&B run of this folder, kept there for a run that is resumed."""
+    path = folder / "wandb" / "run_id"
+    if not path.exists():
+        write_text_atomic(path, uuid.uuid4().hex[:8] + "\n")
+    return path.read_text("utf-8").strip()

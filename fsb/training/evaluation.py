@@ -1,0 +1,141 @@
+"""What a model is judged by: ELBO, KL, active units, importance-weighted bounds."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fsb.objectives import elbo, importance_weighted_bound, kl_per_layer, log_weight
+from fsb.sites import Site, ancestral, record
+from fsb.training.step import Recipe
+from fsb.types import Array, Evidence, PyTree
+
+ACTIVE = 0.01
+"""A unit is active if the variance over the data of its posterior probability is above this."""
+
+
+def evidence_of(
+    recipe: Recipe, variables: PyTree, x: Array, key: Array
+) -> tuple[Evidence, tuple[Site, ...]]:
+    """The evidence of x [B, ...] at one hard sample: never noisy or relaxed."""
+    return record(lambda sample: recipe.model.apply(variables, x, sample), ancestral(key))
+
+
+def evaluate(
+    recipe: Recipe, variables: PyTree, images: np.ndarray, key: Array, batch: int = 512
+) -> dict[str, float]:
+    """Single-sample evaluation of stored images [N, ...], always with hard samples.
+
+    Returns:
+      elbo, elbo_se: mean over the images and its standard error, in nats.
+      kl_1, kl_2, ...: of each layer, in nats, bottom first.
+      active_1, ...: number of active units of each layer.
+      collapsed_layers: how many layers, from the top down, have none: they tell nothing of x.
+    """
+    total = None
+    for number, (part, weight) in enumerate(_batches(recipe, images, batch)):
+        sums = _sums(recipe, variables, part, weight, jax.random.fold_in(key, number))
+        total = sums if total is None else _added(total, sums)
+    sums = jax.device_get(total)
+    count = len(images)
+    mean = float(sums["elbo"]) / count
+    spread = max(float(sums["elbo_squared"]) / count - mean**2, 0.0)
+    out = {"elbo": mean, "elbo_se": math.sqrt(spread / max(count - 1, 1))}
+    for layer, kl in enumerate(sums["kl"], start=1):
+        out[f"kl_{layer}"] = float(kl) / count
+    for layer, (first, second) in enumerate(sums["units"], start=1):
+        variance = second / count - (first / count) ** 2
+        out[f"active_{layer}"] = int((variance > ACTIVE).sum())
+    alive = [layer for layer in range(1, len(sums["units"]) + 1) if out[f"active_{layer}"]]
+    return out | {"collapsed_layers": len(sums["units"]) - max(alive, default=0)}
+
+
+def bound(
+    recipe: Recipe,
+    variables: PyTree,
+    images: np.ndarray,
+    key: Array,
+    num_samples: int,
+    batch: int = 128,
+) -> tuple[float, float]:
+    """The K-sample importance-weighted bound: mean over the images and its standard error, nats."""
+    parts = [
+        np.asarray(_bounds(recipe, variables, part, jax.random.fold_in(key, number), num_samples))
+        for number, (part, _) in enumerate(_batches(recipe, images, batch))
+    ]
+    values = np.concatenate(parts)[: len(images)].astype(np.float64)
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _batches(recipe: Recipe, images: np.ndarray, batch: int) -> Iterator[tuple[Array, Array]]:
+    """Batches of one shape, the last one filled up; weights [B] are 0 for what fills it."""
+    batch = -(-min(batch, len(images)) // recipe.layout.size) * recipe.layout.size
+    for start in range(0, len(images), batch):
+        index = np.arange(start, start + batch)
+        part = images[np.minimum(index, len(images) - 1)]
+        weight = (index < len(images)).astype(np.float32)
+        yield recipe.layout.split(part), recipe.layout.split(weight)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sums(recipe: Recipe, variables: PyTree, images: Array, weight: Array, key: Array) -> dict:
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+    evidence, sites = evidence_of(recipe, variables, x, sample_key)
+    values = -elbo()(evidence)
+
+    def over_batch(p):
+        p = p.reshape(p.shape[0], -1)
+        return (weight @ p, weight @ p**2)
+
+    sums = {
+        "elbo": weight @ values,
+        "elbo_squared": weight @ values**2,
+        "kl": tuple(weight @ kl for kl in kl_per_layer(evidence)),
+        "units": tuple(over_batch(site.dist.decode(site.dist.mean(site.eta))) for site in sites),
+    }
+    return recipe.layout.gather(sums)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _bounds(recipe: Recipe, variables: PyTree, images: Array, key: Array, num_samples: int):
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+
+    def weights(key):
+        return log_weight(evidence_of(recipe, variables, x, key)[0])
+
+    return recipe.layout.gather(importance_weighted_bound(weights, sample_key, num_samples))
+
+
+@jax.jit
+def _added(left: PyTree, right: PyTree) -> PyTree:
+    return jax.tree.map(jnp.add, left, right)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> PyTree:
+    """The collection "statistics" of a model with BatchNorms, as it measures them on a batch."""
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+    measure = lambda sample: recipe.model.apply(variables, x, sample, mutable=["statistics"])
+    return record(measure, ancestral(sample_key))[0][1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def reconstruct(recipe: Recipe, variables: PyTree, images: Array, key: Array):
+    """x as the model saw it, and E[x | z_1] at one posterior sample, both [B, ...]."""
+    data_key, sample_key = jax.random.split(key)
+    x = recipe.preprocess(data_key, images)
+    return x, evidence_of(recipe, variables, x, sample_key)[0].mean
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def generate(recipe: Recipe, variables: PyTree, key: Array, count: int) -> Array:
+    """Means E[x | z_1] of ``count`` draws from the model."""
+    return recipe.model.apply(variables, key, count, method="generate")

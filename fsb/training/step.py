@@ -1,0 +1,184 @@
+"""The train step: one visible pure function, and a compiled chunk of many steps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fsb.errors import FsbError
+from fsb.gradients import Gradients, init, stateful_value_and_grad
+from fsb.objectives import Objective
+from fsb.runtime.devices import Layout
+from fsb.types import Array, Estimator, Loss, PyTree
+
+
+class TrainState(NamedTuple):
+    """Everything a run needs to go on, and nothing that can be derived.
+
+    step: number of updates made, int32.
+    key: base key of the run; all noise of a step is folded from it and the step.
+    params, constants: of the model; the constants are not trained.
+    opt_state: of the optimizer.
+    control, control_opt_state, state: of the estimator; empty for local ones.
+    loss_sum: sum of the step losses since the last evaluation, in nats.
+    """
+
+    step: Array
+    key: Array
+    params: PyTree
+    constants: PyTree
+    opt_state: PyTree
+    control: PyTree
+    control_opt_state: PyTree
+    state: PyTree
+    loss_sum: Array
+
+
+class Recipe(NamedTuple):
+    """What a train step is made of: pure functions, chosen once.
+
+    model: a Flax module, ``apply(variables, x, sample) -> Evidence``.
+    objective: ``objective(evidence, step) -> losses [B]``.
+    preprocess: ``preprocess(key, stored images) -> x``, with fresh noise from the key.
+    layout: the devices; a batch is split over them.
+    """
+
+    model: Any
+    objective: Objective
+    preprocess: Callable[[Array, Array], Array]
+    estimator: Estimator
+    optimizer: optax.GradientTransformation
+    control_optimizer: optax.GradientTransformation
+    layout: Layout
+
+    def loss(self, constants: PyTree, x: Array, step: Array | int) -> Loss:
+        """The loss of one batch at a step: ``loss(params, sample) -> losses [B]``."""
+        return lambda params, sample: self.objective(
+            self.model.apply({"params": params, "constants": constants}, x, sample), step
+        )
+
+
+def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      images: a batch of stored images [B, ...], for its shape alone.
+      mean: of the preprocessed training images, shaped like one of them.
+
+    Raises:
+      FsbError: if the model has variables beside params, constants and the statistics that are
+        measured anew, such as running averages; or if it mixes examples under an estimator that
+        takes them for independent.
+    """
+    key = jax.random.key(seed)
+    params_key, control_key, data_key, run_key = jax.random.split(key, 4)
+    x = recipe.preprocess(data_key, images)
+    variables = recipe.model.init(params_key, x, lambda name, dist, eta: dist.mean(eta))
+    if more := variables.keys() - {"params", "constants", "statistics"}:
+        raise FsbError(
+            f"the model keeps {', '.join(sorted(more))} beside its params, which a run does not "
+            "update: put GroupNorm or LayerNorm in place of BatchNorm"
+        )
+    if "statistics" in variables and recipe.estimator.rule is None:
+        raise FsbError(
+            "BatchNorm makes the losses of a batch depend on each other, for which only local "
+            "estimators are right, such as st, darn and foust; or choose model.norm=group"
+        )
+    params, constants = variables["params"], {"mean": mean}
+    control, state = init(recipe.estimator, recipe.loss(constants, x, 0), params, control_key)
+    return TrainState(
+        step=jnp.int32(0),
+        key=run_key,
+        params=params,
+        constants=constants,
+        opt_state=recipe.optimizer.init(params),
+        control=control,
+        control_opt_state=recipe.control_optimizer.init(control),
+        state=state,
+        loss_sum=jnp.float32(0),
+    )
+
+
+def estimate(recipe: Recipe, train: TrainState, images: Array, key: Array) -> Gradients:
+    """One gradient estimate on a batch of stored images [B, ...]."""
+    data_key, sample_key = jax.random.split(key)
+    images = jax.lax.with_sharding_constraint(images, recipe.layout.batched)
+    loss = recipe.loss(train.constants, recipe.preprocess(data_key, images), train.step)
+    return stateful_value_and_grad(recipe.estimator, loss)(
+        train.params, train.control, train.state, sample_key
+    )
+
+
+def step(recipe: Recipe, train: TrainState, images: Array) -> TrainState:
+    """One update on a batch of stored images [B, ...]."""
+    out = estimate(recipe, train, images, jax.random.fold_in(train.key, train.step))
+    updates, opt_state = recipe.optimizer.update(out.params, train.opt_state, train.params)
+    control_updates, control_opt_state = recipe.control_optimizer.update(
+        out.control, train.control_opt_state, train.control
+    )
+    return train._replace(
+        step=train.step + 1,
+        params=optax.apply_updates(train.params, updates),
+        opt_state=opt_state,
+        control=optax.apply_updates(train.control, control_updates),
+        control_opt_state=control_opt_state,
+        state=out.state,
+        loss_sum=train.loss_sum + out.value.astype(jnp.float32),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def run_steps(
+    recipe: Recipe, train: TrainState, images: Array, indices: Array, count: Array
+) -> TrainState:
+    """The first ``count`` of the steps whose batches are ``images[indices[i]]``, as one program.
+
+    ``count`` is not static: every chunk of a run, the short last one included, is one and the same
+    executable, and so the numbers do not depend on where the chunks are cut. Nor do they on the
+    number of rows of ``indices``.
+
+    Args:
+      train: donated.
+      images: stored images [N, ...].
+      indices: int32 [at least count, B].
+    """
+
+    def body(i, train):
+        # The barrier ties the row to the step: were it the only one, it would be taken for a
+        # constant of the loop, and another program made of the rest.
+        rows, number = jax.lax.optimization_barrier((indices[i], train.step))
+        return step(recipe, train._replace(step=number), jnp.take(images, rows, axis=0))
+
+    return jax.lax.fori_loop(0, count, body, train)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def gradient_statistics(
+    recipe: Recipe, train: TrainState, images: Array, key: Array, draws: int = 10
+) -> dict[str, Array]:
+    """Norm and variance of the estimate on one batch, the noise of data and sites redrawn.
+
+    Returns:
+      gradient_norm: root mean square of |g| over the draws.
+      gradient_variance: trace of the covariance of g, sum over params of the unbiased variance.
+    """
+
+    def add(moments, key):
+        count, mean, spread = moments
+        grads = estimate(recipe, train, images, key).params
+        error = jax.tree.map(jnp.subtract, grads, mean)
+        mean = jax.tree.map(lambda m, e: m + e / (count + 1), mean, error)
+        spread += count / (count + 1) * optax.tree.norm(error, squared=True)
+        return (count + 1, mean, spread), optax.tree.norm(grads, squared=True)
+
+    start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, train.params), jnp.float32(0))
+    (_, _, spread), squared = jax.lax.scan(add, start, jax.random.split(key, draws))
+    return {
+        "gradient_norm": jnp.sqrt(squared.mean()),
+        "gradient_variance": spread / (draws - 1),
+    }

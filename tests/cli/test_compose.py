@@ -1,0 +1,250 @@
+"""Every mistake on a command line: one line that helps, and no folder."""
+
+import os
+
+import pytest
+
+from fsb.cli.factory import build
+from fsb.cli.program import configs_dir, preflight
+from fsb.cli.schema import Train
+from fsb.errors import FsbError
+
+CHOICES = [path.stem for path in sorted((configs_dir() / "estimator").glob("*.yaml"))]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Every test stands in an empty folder, and leaves none behind where it should not."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def build_parts(cfg):
+    for key in ("estimator", "optimizer", "control_optimizer", "objective"):
+        build(cfg[key], modules=cfg.modules)
+
+
+# Each: the arguments, and what the one line must say. The second list is the slow tests'.
+MISTAKES = [
+    ("estimator=fosut", f"estimator: unknown 'fosut'; did you mean foust? (choices: {CHOICES[0]},"),
+    ("estimatr=foust", "settings: unknown 'estimatr'; did you mean estimator?"),
+    ("experimnt=compare", "settings: unknown 'experimnt'; did you mean experiment?"),
+    ("data=mnits", "data: unknown 'mnits'; did you mean mnist?"),
+    ("~estimator", "estimator: is missing"),
+    ("max_stepss=3", "settings: unknown 'max_stepss'; did you mean max_steps?"),
+    ("+max_stepss=3", "settings: unknown 'max_stepss'; did you mean max_steps?"),
+    (
+        "estimator.dleta=0.1",
+        "estimator: unknown 'dleta'; did you mean delta? (choices: delta, gamma",
+    ),
+    ("model.layrs=2", "model: unknown 'layrs'; did you mean layers?"),
+    ("data=mnist data.rooot=x", "data: unknown 'rooot'; did you mean root?"),
+    ("estimator.delta.x=3", "estimator.delta.x: estimator.delta is a value, it has no keys"),
+    ("max_steps=abc", "max_steps: abc is not a whole number (int)"),
+    ("max_steps=", "max_steps: '' is not a whole number (int)"),
+    ("estimator.delta=abc", "estimator.delta: abc is not a number (float)"),
+    ("bound_samples=[100,0]", "bound_samples[1]: must be at least 1, got 0"),
+    ("seed=${nope}", "seed: Interpolation key 'nope' not found"),
+    ("max_steps=0", "max_steps: must be at least 1, got 0"),
+    ("devices=0", "devices: must be at least 1, got 0"),
+    ("optimizer.learning_rate=0", "optimizer: learning_rate must be positive and finite, got 0.0"),
+    (
+        "control_optimizer.learning_rate=0",
+        "control_optimizer: learning_rate must be positive and finite, got 0.0",
+    ),
+    ("control_optimizer=adm", "control_optimizer: unknown 'adm'; did you mean adam?"),
+    ("control_optimizer.b3=1", "control_optimizer: unknown 'b3'; did you mean b2?"),
+    ("estimator.delta=2", "estimator: "),
+    ("distributed.num_processes=2", "distributed.coordinator: several processes need one"),
+    ("distributed.coordinator=me", "distributed.coordinator: me is not host:port"),
+    ("estimator=st,foust", "estimator=st,foust: several values; add --multirun to run each"),
+    ("-m optimizer.learning_rate=1e-4,abc", "optimizer.learning_rate: abc is not a number (float)"),
+    ("=3", "cannot read '=3': write key=value"),
+    ("max_steps==", "cannot read 'max_steps==': write key=value"),
+    ("max_steps", "cannot read 'max_steps': write key=value"),
+    ("bound_samples=[1,2", "cannot read 'bound_samples=[1,2': write key=value, close brackets"),
+    ("--multrun", "flags: unknown '--multrun'; did you mean --multirun?"),
+    ("--max_steps=3", "--max_steps: settings take no dashes, as in max_steps=3"),
+    ("--config-name=trian", "--config-name: unknown 'trian'; did you mean train?"),
+    ("--config-dir=no/such", "--config-dir: no/such is not a folder"),
+    ("--experimental-rerun=x.pickle", "--experimental-rerun: loads a pickle, which can run code"),
+    ("estimator._target_=os.system", "estimator._target_: os.system is not allowed"),
+    ("hydra.run.dir=/dev/null/x", "cannot make the folder /dev/null/x: Not a directory"),
+]
+MORE_MISTAKES = [
+    ("optimizer=adm", "optimizer: unknown 'adm'; did you mean adam? (choices: adam, sgd)"),
+    (
+        "experiment=compare_mnits",
+        "experiment: unknown 'compare_mnits'; did you mean compare_mnist?",
+    ),
+    ("model=null", "model: unknown None (choices: categorical, categorical_vae, "),
+    ("hydra/launcher=basicc", "hydra/launcher: unknown 'basicc'; did you mean basic?"),
+    ("~max_steps", "max_steps: is missing; give max_steps=..."),
+    (
+        "+estimator.dleta=0.1",
+        "estimator: unknown 'dleta'; did you mean delta? (choices: delta, gamma",
+    ),
+    ("estimator=st estimator.delta=0.1", "estimator: unknown 'delta'"),
+    ("distributed.coordinatr=x", "distributed: unknown 'coordinatr'; did you mean coordinator?"),
+    ("hydra.run.dirr=x", "hydra.run: unknown 'dirr'; did you mean dir?"),
+    ("max_steps=1.5", "max_steps: 1.5 is not a whole number (int)"),
+    ("max_steps=true", "max_steps: true is not a whole number (int)"),
+    ("max_steps=inf", "max_steps: Infinity is not a whole number (int)"),
+    ("max_steps=null", "max_steps: null is not a whole number (int)"),
+    ("estimator.importance_reweighing=2", "importance_reweighing: 2 is not true or false (bool)"),
+    ("model.layers=two", "model.layers: two is not a whole number (int)"),
+    ("bound_samples=100", "bound_samples: 100 is not a list, written [a,b]"),
+    ("modules=mine", "modules: mine is not a list, written [a,b]"),
+    ("modules=[no_such_module]", "modules[0]: there is no module no_such_module"),
+    ("devices=all", "devices: all is not a whole number (int) or null"),
+    ("seed=${oc.env:FSB_NO_SUCH}", "seed: KeyError raised while resolving interpolation"),
+    ("batch_size=-1", "batch_size: must be at least 1, got -1"),
+    ("seed=-1", "seed: must be at least 0 and at most 4294967295, got -1"),
+    ("steps_per_call=0", "steps_per_call: must be at least 1, got 0"),
+    (
+        "optimizer.learning_rate=nan",
+        "optimizer: learning_rate must be positive and finite, got nan",
+    ),
+    ("optimizer.momentum=1", "optimizer: momentum must be in [0, 1), got 1.0"),
+    ("distributed.process_id=1", "distributed.process_id: must be below num_processes=1, got 1"),
+    ("-m estimator=st,fosut", "estimator: unknown 'fosut'; did you mean foust?"),
+    ("-m max_steps=range(2,-1,-1)", "max_steps: must be at least 1, got 0"),
+    ("experiment=compare estimator.delta=0.1", "estimator: unknown 'delta'"),
+    ("data.root='x", 'cannot read "data.root=\'x": write key=value, close brackets'),
+    ("--config-name", "argument --config-name/-cn: expected one argument"),
+    ("--config-path=no/such", "--config-path: no/such is not a folder"),
+    ("--cfg=jbo", "argument --cfg/-c: invalid choice: 'jbo'"),
+    ("--multirun --cfg=job", "only one of --run, --multirun, --cfg"),
+    ("estimator._target_=fsb.cli.program.os.system", "fsb.cli.program.os.system is not allowed"),
+    (
+        "+estimator._partial_=true",
+        "estimator._partial_: only _target_ and arguments may stand here",
+    ),
+    ("estimator._target_=fsb.estimators.fosut", "did you mean fsb.estimators.foust?"),
+    ("hydra.run.dir=" + 300 * "x", "cannot make the folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [pytest.param(*case, id=case[0][:60]) for case in MISTAKES]
+    + [pytest.param(*case, id=case[0][:60], marks=pytest.mark.slow) for case in MORE_MISTAKES],
+)
+def test_mistake_is_one_line(line, says, elsewhere):
+    with pytest.raises(FsbError) as caught:
+        preflight("train", line.split(" "), Train, build_parts)
+    message = str(caught.value)
+    assert says in message
+    assert "\n" not in message
+    assert not list(elsewhere.iterdir())
+
+
+# What only the program itself can tell, before it starts.
+MISTAKES_OF_TRAINING = [
+    ("data=mnist data.root=no/such", "data.root=no/such: there is no such folder"),
+    ("data=mnist data.root=empty", "mnist: no train-images-idx3-ubyte"),
+    ("data=mnist data.root=damaged", "damaged/mnist/train-images-idx3-ubyte: damaged, truncated"),
+    ("data.binarisation=dynamc", "data.binarisation: unknown 'dynamc'; did you mean dynamic?"),
+    ("model.prior=flat", "model.prior"),
+    ("likelihood=gausian", "likelihood: unknown 'gausian'; did you mean gaussian?"),
+    ("likelihood=gaussian", "likelihood=gaussian: it needs data.binarisation=dequantised"),
+    (
+        "likelihood=discretized_gaussian data.binarisation=dequantised",
+        "likelihood=discretized_gaussian: it needs data.binarisation=levels",
+    ),
+    (
+        "model=sresnet80 model.norm=layer",
+        "model.norm: unknown 'layer' (choices: batch, group, none)",
+    ),
+    ("model=sresnet80 model.stacks=[2,2]", "model.stacks=[2, 2]: one number for each of"),
+    ("batch_size=100000", "batch_size=100000: "),
+    ("devices=99", "devices=99: "),
+    ("devices=3", "batch_size=128: must be a multiple of the 3 devices"),
+    ("estimator=exact", "exact: about 10^120 joint states"),
+    ("estimator=pathwise", "pathwise needs a reparameterisable distribution"),
+    ("resume=no/such", "run folder no/such: does not exist"),
+    ("resume=empty", "run folder empty: holds no config.yaml"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "says"), MISTAKES_OF_TRAINING, ids=[line for line, _ in MISTAKES_OF_TRAINING]
+)
+def test_mistake_of_training_is_one_line(line, says, elsewhere):
+    from fsb.train import check
+
+    (elsewhere / "empty").mkdir()
+    (elsewhere / "damaged" / "mnist").mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (elsewhere / f"damaged/mnist/{part}-{kind}-ubyte").write_bytes(b"not it")
+    with pytest.raises(FsbError) as caught:
+        preflight("train", line.split(" "), Train, check)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(os.listdir(elsewhere)) == ["damaged", "empty"]
+
+
+GOOD = [
+    ("", 1),
+    ("data=mnist model.layers=2 estimator=foust optimizer=sgd max_steps=20000", 1),
+    ("max_steps=2e4 bound_samples=[] devices=2 logger=wandb", 1),
+    ("model=linear_vae model.layers=3", 1),
+    ("estimator=st --multirun optimizer.learning_rate=1e-4,2e-4", 2),
+    ("-m estimator=glob(*softmax) seed=range(3)", 6),
+    ("--cfg job seed=1", 1),
+    ("hydra.searchpath=[file:///] seed=1", 1),
+]
+
+
+@pytest.mark.parametrize(("line", "jobs"), GOOD, ids=[line for line, _ in GOOD])
+def test_good_lines_pass(line, jobs, elsewhere):
+    assert len(preflight("train", line.split(), Train, build_parts)) == jobs
+    assert not list(elsewhere.iterdir())
+
+
+SWEEPS = {"compare": 4, "compare_mnist": 4, "compare_omniglot": 4}
+SWEEPS |= {"fig2_omniglot": 2, "fig4_mnist": 3, "fig4_mnist_deep": 2}
+SWEEPS |= {"muprop_table2": 6, "muprop_table2_m20": 6, "muprop_table3": 6}
+SWEEPS |= {"fig3_cifar10": 3, "fig3_miniimagenet": 2}
+SWEEPS |= {"fourier_table1": 15, "fourier_table2": 10}
+GRIDS = {"sgd": 4, "foust": 8, "gumbel_softmax": 8, "muprop": 7, "rebar": 5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["experiment", "sweep"])
+def test_every_experiment_and_sweep_composes(group):
+    expected = SWEEPS if group == "experiment" else GRIDS
+    names = sorted(path.stem for path in (configs_dir() / group).glob("*.yaml"))
+    assert {*names} >= {*expected}
+    for name in names:
+        jobs = preflight("train", [f"{group}={name}"], Train, build_parts)
+        assert len(jobs) == len({str(job) for job in jobs}), name
+        assert len(jobs) == expected.get(name, len(jobs)), name
+
+
+@pytest.mark.slow
+def test_a_sweep_is_the_product_of_grid_and_experiment():
+    jobs = preflight("train", ["experiment=fig2_omniglot", "sweep=foust"], Train)
+    grid = {(j.model.layers, j.optimizer.learning_rate, j.estimator.delta) for j in jobs}
+    rates = (1e-4, 2e-4, 4e-4, 6e-4)
+    assert grid == {(n, rate, delta) for n in (1, 2) for rate in rates for delta in (0.1, 0.2)}
+    assert {j.data._target_ for j in jobs} == {"fsb.data.omniglot"}
+
+
+@pytest.mark.parametrize(
+    ("line", "rate", "bounds"),
+    [
+        ("model=vae", 6e-4, [100, 200]),
+        ("model=sresnet80", 4e-7, []),
+        ("model=sresnet40", 4e-7, []),
+        ("model=sresnet_cifar_a optimizer.learning_rate=9e-7", 9e-7, []),
+        ("model=sresnet_cifar_b bound_samples=[5]", 2e-6, [5]),
+        ("model=sresnet80 optimizer=adam", 3e-4, [100, 200]),
+    ],
+)
+def test_a_model_brings_what_suits_it(line, rate, bounds):
+    (config,) = preflight("train", line.split(), Train)
+    assert config.optimizer.learning_rate == rate
+    assert config.bound_samples == bounds

@@ -1,0 +1,246 @@
+"""Programs: exit codes and folders; run folders from strangers. Mistakes are in test_compose."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from fsb.cli.factory import build
+from fsb.cli.program import preflight, program
+from fsb.cli.saved import load_run_config
+from fsb.cli.schema import Evaluate, Train
+from fsb.errors import FsbError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Every test stands in an empty folder, and leaves none behind where it should not."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_main_gets_is_converted_resolved_and_closed():
+    (cfg,) = preflight("train", ["max_steps=1e4", "estimator.delta=1"], Train)
+    assert (cfg.max_steps, type(cfg.max_steps)) == (10000, int)
+    assert cfg.compilation_cache == os.environ["FSB_CACHE"] + "/jax"
+    assert "hydra" not in cfg
+    assert "${" not in OmegaConf.to_yaml(cfg)
+    with pytest.raises(AttributeError):
+        cfg.max_stepss = 3
+
+
+def test_own_configs_and_modules(elsewhere, monkeypatch):
+    (elsewhere / "mine" / "estimator").mkdir(parents=True)
+    (elsewhere / "mine/estimator/own.yaml").write_text("_target_: own_estimators.own\nscale: 2\n")
+    (elsewhere / "own_estimators.py").write_text("def own(scale: float): return scale\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    line = ["--config-dir", "mine", "estimator=own"]
+    with pytest.raises(FsbError, match=r"own_estimators.own is not allowed"):
+        preflight("train", line, Train)
+    (cfg,) = preflight("train", [*line, "modules=[own_estimators]"], Train)
+    assert build(cfg.estimator, modules=cfg.modules) == 2.0
+    with pytest.raises(FsbError, match=r"estimator.scale: big is not a number \(float\)"):
+        preflight("train", [*line, "modules=[own_estimators]", "estimator.scale=big"], Train)
+    (elsewhere / "mine/estimator/broken.yaml").write_text("a: [1\n")
+    with pytest.raises(FsbError, match=r"expected ',' or ']'.*, line 2 of .*broken.yaml"):
+        preflight("train", ["--config-dir", "mine", "estimator=broken"], Train)
+
+
+def test_evaluate_needs_a_run():
+    with pytest.raises(FsbError, match=r"run: is required; give run=..."):
+        preflight("evaluate", [], Evaluate)
+    (cfg,) = preflight("evaluate", ["run=some/folder"], Evaluate)
+    assert cfg.bound_samples == [100, 200]
+    with pytest.raises(FsbError, match="checkpoint: unknown 'bset'; did you mean best"):
+        preflight("evaluate", ["run=x", "checkpoint=bset"], Evaluate)
+
+
+def test_resume_runs_in_the_folder_it_resumes(elsewhere, capsys):
+    folders = []
+
+    @program("train", Train)
+    def main(cfg):
+        from hydra.core.hydra_config import HydraConfig
+
+        folders.append(os.path.relpath(HydraConfig.get().runtime.output_dir))
+
+    (elsewhere / "old").mkdir()
+    main(["resume=old"])
+    main(["hydra.run.dir=new"])
+    assert folders == ["old", "new"]
+    assert sorted(os.listdir(elsewhere)) == ["new", "old"]
+    assert not os.listdir("new")  # Hydra's own records are switched off
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(FsbError("no such data"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_exit_codes_of_a_run(error, code, capsys):
+    @program("train", Train)
+    def main(cfg):
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == code
+    expected = "fsb: error: no such data\n" if code == 2 else ""
+    assert capsys.readouterr().err == expected
+
+
+def test_a_bug_is_not_hidden():
+    @program("train", Train)
+    def main(cfg):
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main([])
+
+
+def test_a_failing_job_leaves_the_others_running(capsys):
+    done = []
+
+    @program("train", Train)
+    def main(cfg):
+        if cfg.seed == 0:
+            raise FsbError("seed 0 is unlucky")
+        done.append(cfg.seed)
+
+    with pytest.raises(SystemExit) as caught:
+        main(["--multirun", "seed=0,1,2"])
+    assert caught.value.code == 2
+    assert done == [1, 2]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fsb:")]
+    assert errors == ["fsb: error: seed 0 is unlucky"]
+
+
+def test_the_check_of_a_program_comes_before_its_folder(elsewhere, capsys):
+    def check(cfg):
+        raise FsbError("data.root: there is no such folder")
+
+    main = program("train", Train, check)(lambda cfg: pytest.fail("it ran"))
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert capsys.readouterr().err == "fsb: error: data.root: there is no such folder\n"
+    assert not list(elsewhere.iterdir())
+
+
+def test_cfg_and_help_print_and_run_nothing(elsewhere, capsys):
+    main = program("train", Train)(lambda cfg: pytest.fail("it ran"))
+    main(["--cfg", "job", "seed=7"])
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 7
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "estimator: " in capsys.readouterr().out
+    assert not list(elsewhere.iterdir())
+
+
+PROGRAM = """
+from fsb.cli.program import program
+from fsb.cli.schema import Train
+
+@program("train", Train)
+def main(cfg):
+    if cfg.seed == 13:
+        1 / 0
+    print("ran", cfg.seed)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("estimator=fosut", 2, "fsb: error: estimator: unknown 'fosut'; did you mean foust?"),
+        pytest.param(
+            "seed=0 --multrun",
+            2,
+            "fsb: error: flags: unknown '--multrun'; did you mean --multirun?",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("seed=13", 1, "ZeroDivisionError: division", marks=pytest.mark.slow),
+    ],
+)
+def test_as_a_program(line, code, says, elsewhere):
+    (elsewhere / "toy.py").write_text(PROGRAM)
+    command = [sys.executable, "toy.py", *line.split()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert says in ended.stderr
+    if code == 2:
+        assert len(ended.stderr.splitlines()) == 1
+        assert os.listdir(elsewhere) == ["toy.py"]
+
+
+def run_config(**changes):
+    (cfg,) = preflight("train", [], Train)
+    return {**OmegaConf.to_container(cfg), **changes}
+
+
+def test_a_run_config_comes_back_as_written(elsewhere):
+    (elsewhere / "config.yaml").write_text(yaml.safe_dump(run_config(modules=["os"])))
+    again = load_run_config(elsewhere, Train)
+    assert again.modules == []  # what a stranger trusts does not count
+    assert OmegaConf.to_container(again) == run_config()
+
+
+STRANGERS = [
+    (
+        {"estimator": {"_target_": "os.system", "command": "touch pwned"}},
+        "os.system is not allowed",
+    ),
+    ({"modules": ["os"], "estimator": {"_target_": "os.system"}}, "os.system is not allowed"),
+    ({"model": {"_target_": "fsb.train.subprocess.run"}}, "is not allowed"),
+    ({"model": {"_target_": "fsb.cli.factory.resolve", "target": "os.system"}}, "is not allowed"),
+    ({"model": {"_target_": "fsb.storage.atomic.write_text_atomic"}}, "is not allowed"),
+    (
+        {"model": {"_target_": "fsb.networks.vae", "prior": {"_target_": "os.system"}}},
+        "not allowed",
+    ),
+    ({"compilation_cache": "${oc.env:HOME}"}, "holds an interpolation, an alias"),
+    ({"model": {"_target_": "fsb.networks.vae", "layers": "many"}}, "model.layers: many is not"),
+    ({"extra": 1}, "settings: unknown 'extra'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), STRANGERS)
+def test_a_strangers_config_runs_nothing(changes, says, elsewhere):
+    (elsewhere / "config.yaml").write_text(yaml.safe_dump(run_config(**changes)))
+    with pytest.raises(FsbError) as caught:
+        load_run_config(elsewhere, Train)
+    assert says in str(caught.value)
+    assert os.listdir(elsewhere) == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"!!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+        (b"a: &a [1]\nb: [*a, *a]", "holds an interpolation, an alias"),
+        (b"[" * 9000, "nesting that no run writes"),
+        (b"x" * 300_000, "is larger than"),
+        (b"\xff\xfe\x00", "config.yaml: "),
+        (b"- 1", "is not a group of keys"),
+        (b"", "data: is missing"),
+        (b"just text", "config.yaml: "),
+        (b"a: [1", "expected ',' or ']'"),
+    ],
+)
+def test_a_broken_run_config_is_one_line(content, says, elsewhere):
+    (elsewhere / "config.yaml").write_bytes(content)
+    with pytest.raises(FsbError) as caught:
+        load_run_config(elsewhere, Train)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(elsewhere) == ["config.yaml"]
+
+
+def test_no_run_folder(elsewhere):
+    with pytest.raises(FsbError, match="run folder nope: does not exist"):
+        load_run_config("nope", Train)
+    with pytest.raises(FsbError, match=r"holds no config\.yaml"):
+        load_run_config(elsewhere, Train)

@@ -1,0 +1,107 @@
+"""More devices and more processes change the speed, not the numbers."""
+
+import socket
+
+import jax
+import numpy as np
+import pytest
+
+from fsb.errors import FsbError
+from fsb.runtime import devices
+from fsb.storage.checkpoints import Checkpoints
+from runs import TINY, assembled, finished, rows, start, state, train
+
+
+def params(folder):
+    """The parameters in the newest checkpoint, on the first device."""
+    found, _ = Checkpoints(folder / "checkpoints").restore(assembled()[0].first_state())
+    return jax.tree.map(np.asarray, found.params)
+
+
+def assert_same_numbers(left, right):
+    """Row for row and parameter for parameter, to the tolerance of summing in another order."""
+    for ours, theirs in zip(rows(left), rows(right), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert value == pytest.approx(theirs[name], rel=2e-4, abs=1e-5), name
+    for a, b in zip(*(jax.tree.leaves(params(run)) for run in (left, right)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_layout():
+    layout = devices.layout(4)
+    assert layout.size == 4
+    images = np.arange(24).reshape(8, 3)
+    split, whole = layout.split(images), layout.replicate(images)
+    np.testing.assert_array_equal(split, images)
+    assert [shard.data.shape for shard in split.addressable_shards] == 4 * [(2, 3)]
+    assert [shard.data.shape for shard in whole.addressable_shards] == 4 * [(8, 3)]
+    gathered = jax.jit(layout.gather)(split)
+    assert gathered.is_fully_replicated
+    assert devices.layout().size == 8
+    with pytest.raises(FsbError, match=r"^devices=9: there are 8 \(cpu\)$"):
+        devices.layout(9)
+
+
+def test_alone_nobody_is_asked():
+    assert devices.largest(15) == 15
+    assert devices.from_first("a/b") == "a/b"
+    devices.join(None, 1, 0)
+
+
+@pytest.mark.slow
+def test_eight_devices_give_the_numbers_of_one(tmp_path):
+    many = train(tmp_path / "many", "devices=8")
+    assert_same_numbers(many, finished())
+    assert state(many, 10) != state(many, 20)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_devices(tmp_path):
+    train(tmp_path / "run", "devices=8", max_steps=10)
+    step_10 = state(tmp_path / "run")
+    train(tmp_path / "run")
+    assert state(tmp_path / "run", 10) == step_10
+    assert_same_numbers(tmp_path / "run", finished())
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def together(*arguments, cwd):
+    """Two processes, each with one device, as one run; their outputs."""
+    at = [f"distributed.coordinator=127.0.0.1:{free_port()}", "distributed.num_processes=2"]
+    processes = [
+        start(*arguments, "devices=null", *at, f"distributed.process_id={number}", cwd=cwd)
+        for number in range(2)
+    ]
+    out = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], out
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one_and_write_one_folder(tmp_path):
+    first, second = together(*TINY, "max_steps=10", "hydra.run.dir=run", cwd=tmp_path)
+    assert f"\n{tmp_path / 'run'}\n" in first[0]
+    assert "digits" not in second[0]
+    folder = tmp_path / "run"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in folder.iterdir()} == {p.name for p in finished().iterdir()}
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["10"]
+    assert_same_numbers(folder, train(tmp_path / "short", max_steps=10))
+    # on with both, then the same on one device
+    together("resume=run", "max_steps=20", cwd=tmp_path)
+    assert_same_numbers(folder, finished())
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_the_default_folder(tmp_path):
+    """Each of them has its own idea of what time it is."""
+    first, _ = together(*TINY, "max_steps=1", "bound_samples=[]", cwd=tmp_path)
+    (folder,) = (path.parent for path in tmp_path.glob("runs/*/*/config.yaml"))
+    assert str(folder) in first[0]
+    assert list(folder.parent.iterdir()) == [folder]
