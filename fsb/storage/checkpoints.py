@@ -7,8 +7,6 @@ damaged checkpoint is found out, named in a warning, and the previous one is use
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -19,8 +17,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsb.errors import FsbError
-from fsb.storage.state_hash import digest, named_leaves, signature
+from fsb.errors import FsbError, first_line
+from fsb.storage.checkpoint_record import Damaged, kept, ranked, read_record, seal
+from fsb.storage.leaves import (
+    empty_leaf,
+    named_leaves,
+    rebuilt,
+    restore_target,
+    sha256,
+    signature,
+    storable,
+)
 from fsb.types import PyTree
 
 
@@ -69,12 +76,13 @@ class Checkpoints:
         metric = float(metric) if metric is not None and math.isfinite(metric) else None
         leaves = named_leaves(state)
         record: dict[str, Any] = {"step": step, "metric": metric}
-        record |= {"leaves": signature(leaves), "sha256": digest(leaves)}
-        record["seal"] = _seal(record)
+        record |= {"leaves": signature(leaves), "sha256": sha256(leaves)}
+        record["seal"] = seal(record)
         if not self._holds(step, record, state):
             self._write(step, leaves, record)
         if jax.process_index() == 0:
-            for old in set(self.steps()) - self._kept(step):
+            metrics = {s: m for s, m in self._metrics().items() if s <= step}
+            for old in set(self.steps()) - kept(metrics, self.keep_last, self.keep_best):
                 self._remove(old)
         _agree(True)  # nobody lists the folder while it is tidied
 
@@ -91,7 +99,7 @@ class Checkpoints:
         for tried, step in enumerate(candidates, start=1):
             try:
                 return self._read(step, abstract_state), step
-            except _Damaged as damage:
+            except Damaged as damage:
                 text = f"checkpoint {self.folder / str(step)} is damaged ({damage})"
                 if which == step:
                     others = [other for other in self.steps() if other != step]
@@ -131,71 +139,57 @@ class Checkpoints:
             self._checkpointer().save(
                 self.folder / str(step),
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_filled(leaves)), meta=ocp.args.JsonSave(record)
+                    state=ocp.args.StandardSave(storable(leaves)), meta=ocp.args.JsonSave(record)
                 ),
             )
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
             full = "no space left on device" if "No space left" in str(error) else ""
             raise FsbError(
-                f"cannot write a checkpoint in {self.folder}: {full or _first_line(error)}"
+                f"cannot write a checkpoint in {self.folder}: {full or first_line(error)[:120]}"
             ) from error
 
     def _read(self, step: int, abstract_state: PyTree) -> PyTree:
         import orbax.checkpoint as ocp
 
-        record = self._record(step)
+        record = read_record(self.folder / str(step))
         wanted = named_leaves(abstract_state)
         if record["leaves"] != signature(wanted):
             raise FsbError(
                 f"checkpoint {self.folder / str(step)} does not fit: "
                 + _difference(record["leaves"], signature(wanted))
             )
-        targets = {name: _target(leaf) for name, leaf in wanted.items()}
+        targets = {name: restore_target(leaf) for name, leaf in wanted.items()}
         try:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(_filled(targets)))
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(storable(targets)))
             leaves = self._checkpointer().restore(self.folder / str(step), args=args).state
-            leaves |= {name: _empty(x) for name, x in targets.items() if not x.size}
-            reason = "" if digest(leaves) == record["sha256"] else "its SHA-256 differs"
+            leaves |= {name: empty_leaf(x) for name, x in targets.items() if not x.size}
+            reason = "" if sha256(leaves) == record["sha256"] else "its SHA-256 differs"
         except Exception as error:  # whatever a reader of damaged bytes comes up with
-            reason = f"{type(error).__name__}: {_first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)[:120]}"
         if not _agree(not reason):
-            raise _Damaged(reason or "another process cannot read it")
-        return _rebuilt(abstract_state, leaves)
+            raise Damaged(reason or "another process cannot read it")
+        return rebuilt(abstract_state, leaves)
 
-    def _record(self, step: int) -> dict[str, Any]:
-        try:
-            record = json.loads((self.folder / str(step) / "meta" / "metadata").read_text("utf-8"))
-            sealed = record["seal"] == _seal(record) and record["step"] == step
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _Damaged(f"{type(error).__name__}: {_first_line(error)}") from error
-        if not sealed:
-            raise _Damaged("its record was altered")
-        return record
-
-    def _metric(self, step: int, damaged: float) -> float:
-        try:
-            metric = self._record(step)["metric"]
-        except _Damaged:
-            return damaged
-        return -math.inf if metric is None else metric
+    def _metrics(self) -> dict[int, float | None]:
+        """Of each step, the metric it was saved with; NaN where its record is damaged."""
+        found = {}
+        for step in self.steps():
+            try:
+                found[step] = read_record(self.folder / str(step))["metric"]
+            except Damaged:
+                found[step] = math.nan
+        return found
 
     def _holds(self, step: int, record: dict[str, Any], state: PyTree) -> bool:
         """Whether a valid checkpoint of this very state is there already."""
         try:
-            same = step in self.steps() and self._record(step) == record
+            same = step in self.steps() and read_record(self.folder / str(step)) == record
             if not _agree(same):
                 return False
             self._read(step, state)
-        except _Damaged:
+        except Damaged:
             return False
         return True
-
-    def _kept(self, newest: int) -> set[int]:
-        steps = [step for step in self.steps() if step <= newest]
-        metrics = {step: self._metric(step, damaged=-math.inf) for step in steps}
-        ranked = [step for step in steps if metrics[step] > -math.inf]
-        ranked.sort(key=lambda step: (metrics[step], step), reverse=True)
-        return set(steps[-self.keep_last :]) | set(ranked[: self.keep_best])
 
     def _candidates(self, which: int | str) -> list[int]:
         steps = self.steps()
@@ -209,8 +203,8 @@ class Checkpoints:
                     f"no checkpoint of step {which} in {self.folder}; steps there: {_listed(steps)}"
                 )
             return [which]
-        if which == "best":  # a damaged record may have been the best: it is tried, and named
-            return sorted(steps, key=lambda s: (self._metric(s, damaged=math.inf), s), reverse=True)
+        if which == "best":
+            return ranked(self._metrics())
         return steps[::-1]
 
     def _remove(self, step: int) -> None:
@@ -220,43 +214,6 @@ class Checkpoints:
             doomed = folder.with_name(f"{step}.{os.getpid()}.orbax-checkpoint-tmp-deleted")
             folder.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
-
-
-class _Damaged(Exception):
-    """A checkpoint that cannot be read, or that holds other bytes than were written."""
-
-
-def _seal(record: dict[str, Any]) -> str:
-    content = {name: entry for name, entry in record.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _target(leaf: Any) -> Any:
-    """What Orbax restores a leaf onto."""
-    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-        return np.asarray(leaf)
-    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _filled(leaves: dict[str, Any]) -> dict[str, Any]:
-    """The leaves Orbax can store: it refuses arrays of size zero."""
-    return {name: leaf for name, leaf in leaves.items() if leaf.size}
-
-
-def _empty(target: Any) -> Any:
-    zeros = np.zeros(target.shape, target.dtype)
-    return zeros if isinstance(target, np.ndarray) else jax.device_put(zeros, target.sharding)
-
-
-def _rebuilt(like: PyTree, leaves: dict[str, Any]) -> PyTree:
-    """The state from its leaves, with numbers where ``like`` has numbers."""
-    arrays = jax.Array | jax.ShapeDtypeStruct | np.ndarray
-    old, structure = jax.tree.flatten(like)
-    new = [leaves[name] for name in named_leaves(like)]
-    pairs = zip(old, new, strict=True)
-    leaves_like = [n if isinstance(o, arrays) else type(o)(n) for o, n in pairs]
-    return jax.tree.unflatten(structure, leaves_like)
 
 
 def _agree(valid: bool) -> bool:
@@ -275,7 +232,3 @@ def _difference(saved: dict[str, str], wanted: dict[str, str]) -> str:
 
 def _listed(steps: list[int]) -> str:
     return ", ".join(map(str, sorted(steps))) or "none"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:120]

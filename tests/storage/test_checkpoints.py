@@ -18,7 +18,7 @@ import pytest
 
 from fsb.errors import FsbError
 from fsb.storage.checkpoints import Checkpoints
-from fsb.storage.state_hash import digest, named_leaves
+from fsb.storage.leaves import named_leaves, sha256
 
 
 class Pair(NamedTuple):
@@ -47,7 +47,7 @@ def everything(seed=0):
 
 
 def sha(state):
-    return digest(named_leaves(state))
+    return sha256(named_leaves(state))
 
 
 def small(value):
@@ -341,7 +341,7 @@ WORKER = """
     import jax.numpy as jnp, numpy as np
     from pathlib import Path
     from fsb.storage.checkpoints import Checkpoints
-    from fsb.digest import digest, named_leaves
+    from fsb.storage.leaves import named_leaves, sha256
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     same, spread = jax.NamedSharding(mesh, jax.P()), jax.NamedSharding(mesh, jax.P("data"))
     make = jax.jit(lambda n: {"w": jnp.arange(6.0) + n, "x": jnp.arange(4.0) * n,
@@ -353,7 +353,7 @@ WORKER = """
     assert checkpoints.steps() == [2, 3], checkpoints.steps()
     state, step = checkpoints.restore(make(0))
     assert step == 3 and state["x"].sharding == spread
-    assert digest(named_leaves(state)) == digest(named_leaves(make(3)))
+    assert sha256(named_leaves(state)) == sha256(named_leaves(make(3)))
     from jax.experimental import multihost_utils
     multihost_utils.sync_global_devices("before the damage")
     if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""A state as named leaves, and the SHA-256 of its bytes."""
+"""A state as named leaves: their types, their hash, and the state made of them again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def signature(leaves: dict[str, Any]) -> dict[str, str]:
     return {name: f"{x.dtype}{list(x.shape)}" for name, x in leaves.items()}
 
 
-def digest(leaves: dict[str, Any]) -> str:
+def sha256(leaves: dict[str, Any]) -> str:
     """SHA-256 over names, types, shapes and bytes: equal exactly where all bits are equal.
 
     Takes what ``named_leaves`` returns. Where an array is spread over processes every process
@@ -44,6 +44,34 @@ def digest(leaves: dict[str, Any]) -> str:
         total.update(f"{name} {kind}\n".encode())
         total.update(_bytes(leaves[name]))
     return total.hexdigest()
+
+
+def restore_target(leaf: Any) -> Any:
+    """What Orbax restores a leaf onto."""
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return np.asarray(leaf)
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def storable(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The leaves Orbax can store: it refuses arrays of size zero."""
+    return {name: leaf for name, leaf in leaves.items() if leaf.size}
+
+
+def empty_leaf(target: Any) -> Any:
+    zeros = np.zeros(target.shape, target.dtype)
+    return zeros if isinstance(target, np.ndarray) else jax.device_put(zeros, target.sharding)
+
+
+def rebuilt(like: PyTree, leaves: dict[str, Any]) -> PyTree:
+    """The state from its leaves, with numbers where ``like`` has numbers."""
+    arrays = jax.Array | jax.ShapeDtypeStruct | np.ndarray
+    old, structure = jax.tree.flatten(like)
+    new = [leaves[name] for name in named_leaves(like)]
+    pairs = zip(old, new, strict=True)
+    leaves_like = [n if isinstance(o, arrays) else type(o)(n) for o, n in pairs]
+    return jax.tree.unflatten(structure, leaves_like)
 
 
 def _bytes(leaf: Any) -> memoryview:

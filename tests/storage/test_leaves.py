@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsb.storage.state_hash import digest, named_leaves, signature
+from fsb.storage.leaves import named_leaves, sha256, signature
 
 
 def sha(state):
-    return digest(named_leaves(state))
+    return sha256(named_leaves(state))
 
 
 BASE = {"w": np.array([1.0, 2.0], np.float32), "n": np.int32(3)}
