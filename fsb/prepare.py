@@ -39,7 +39,7 @@ def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:
 
 
 @program("prepare", Prepare)
-def main(config: Any) -> None:
+def main(config: Any, checked: None) -> None:
     """Prepare the data set of the configuration and print what it is."""
     for name, value in prepare(lambda: build(config.data, modules=config.modules)).items():
         print(f"{name:>10}  {value}")

@@ -15,7 +15,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from fsb.plots.curves import compare_curves
-from fsb.storage.metrics_file import MetricsFile
+from fsb.storage.metrics_file import MetricsFile, write_csv
+from fsb.storage.provenance import factory_name
 
 FIELDS = ("train_elbo", "test_elbo", "gradient_variance")
 RESULTS = (
@@ -43,7 +44,7 @@ def settings(config: DictConfig) -> dict[str, str]:
         for key, value in config[group].items():
             inner = value.get("_target_", value) if isinstance(value, DictConfig) else value
             named = key == "_target_" or inner is not value
-            short = str(inner).rpartition(".")[2] if named else str(inner)
+            short = factory_name({"_target_": inner}) if named else str(inner)
             flat[group if key == "_target_" else f"{group}.{key}"] = short
     return flat | {"seed": str(config.seed), "batch_size": str(config.batch_size)}
 
@@ -66,9 +67,8 @@ def compare(runs_folder: Path, out: Path, title: str) -> None:
     found = [settings(OmegaConf.load(folder / "config.yaml")) for folder in folders]
     out.mkdir(parents=True, exist_ok=True)
     lines = defaultdict(list)
-    for name in ("results.csv", "curves.csv"):
-        (out / name).unlink(missing_ok=True)  # both are made anew, from the runs
-    results, curves = MetricsFile(out / "results.csv"), MetricsFile(out / "curves.csv")
+    results: list[dict] = []
+    curves: list[dict] = []
     for folder, run in zip(folders, found, strict=True):
         summary = json.loads((folder / "summary.json").read_text())
         name = label(run, found)
@@ -80,6 +80,8 @@ def compare(runs_folder: Path, out: Path, title: str) -> None:
         for row in rows:
             curves.append({"run": name, "seed": int(run["seed"])} | row)
         lines[name].append(rows)
+    write_csv(out / "results.csv", results)
+    write_csv(out / "curves.csv", curves)
     for field in FIELDS:
         log = field == "gradient_variance"
         unit = "trace of the covariance" if log else "nats"

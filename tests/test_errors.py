@@ -137,9 +137,9 @@ def run_of(place, **changes):
 
 
 RESUMED = [
-    ({}, "seed=3", "seed: a resumed run goes on as it was; only max_steps, "),
-    ({}, "estimator=darn", "estimator: a resumed run goes on as it was"),
-    ({}, "model.width=9", "model.width: a resumed run goes on as it was"),
+    ({}, "seed=3", "seed: a resumed run keeps its settings; only max_steps, "),
+    ({}, "estimator=darn", "estimator: a resumed run keeps its settings"),
+    ({}, "model.width=9", "model.width: a resumed run keeps its settings"),
     ({}, "+extra=1", "settings: unknown 'extra'"),
     ({}, "max_steps=15", "max_steps=15: the run is already at step 20"),
     ({"model__width": 9}, "", "checkpoints/20 does not fit: state"),

@@ -10,7 +10,6 @@ agreement.csv, settings.csv, variance.csv, claims.json, bayesbinn.png and bayesb
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from variance import TAUS, variances
 
 from fsb.errors import FsbError
 from fsb.storage.atomic import write_json_atomic
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
 
 
@@ -70,14 +70,6 @@ def equivalence_claim(accuracies, agreements, share, grid) -> dict:
         "nets trained apart separate, as do two copies of the deterministic rule that rounding "
         "tells apart. The authors' log has 98.88% for 2048 units, dropout and 500 epochs.",
     }
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ the whole set, a constant column, ELBO = N mean log-likelihood - KL, batches of 
 """
 
 import argparse
-import csv
 import json
 import time
 from pathlib import Path
@@ -19,10 +18,11 @@ from sklearn.datasets import load_breast_cancer
 import fsb
 from fsb.estimators.attach import attach_all
 from fsb.estimators.coordinates import derivatives
-from fsb.lab.selection import new_folder
 from fsb.plots.curves import _lines
 from fsb.sites import ancestral, frozen
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
+from fsb.storage.run_folder import new_folder
 
 SEEDS, BATCH, SAMPLES, RECORDS, VARIANCE_DRAWS = 5, 64, 50, 20, 16
 STARTS = (0.05, 1.0)  # scale of the posterior at the beginning
@@ -300,11 +300,7 @@ def main():
             print(f"b = {start}, {name}: {fields[:, -1, 0].mean():.4f}, {took:.0f} s", flush=True)
         draw(folder / f"curves_from_{100 * start:.0f}_percent", rows, start)
     draw_truncation(folder / "truncation", tables)
-    with open(folder / "curves.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for r in rows:
-            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()})
+    write_csv(folder / "curves.csv", rows, digits=5)
     record = summary(rows, args.steps) | {"truncation": tables} | provenance()
     record["seconds"] = round(time.monotonic() - begun)
     (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import csv
 import json
 import time
 from pathlib import Path
@@ -16,9 +15,10 @@ import optax
 
 import fsb
 from fsb.estimators.attach import attach_all
-from fsb.lab.selection import new_folder
 from fsb.sites import ancestral, frozen
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
+from fsb.storage.run_folder import new_folder
 
 SEEDS, RECORDS, VARIANCE_DRAWS = 5, 40, 16
 START = float(np.log(np.e - 1))  # softplus(START) = 1
@@ -134,13 +134,22 @@ def write_curves(path, rows):
     for r in rows:
         point = groups.setdefault((r["toy"], r["d"], r["estimator"], r["step"]), [])
         point.append((r["loss"], r["log_variance"]))
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["toy", "d", "estimator", "step", "loss", "log_variance", "+-", "+-"])
-        for where, point in groups.items():
-            table = np.array(point)
-            numbers = [*table.mean(0), *table.std(0, ddof=1)]
-            writer.writerow([*where, *(f"{x:.5g}" for x in numbers)])
+    columns = (
+        "toy",
+        "d",
+        "estimator",
+        "step",
+        "loss",
+        "log_variance",
+        "loss_sd",
+        "log_variance_sd",
+    )
+    tables = {where: np.array(point) for where, point in groups.items()}
+    means = [
+        dict(zip(columns, (*where, *table.mean(0), *table.std(0, ddof=1)), strict=True))
+        for where, table in tables.items()
+    ]
+    write_csv(path, means, digits=5)
 
 
 def summary(rows, dims, steps):

@@ -5,7 +5,6 @@ parameters; implicit reparameterisation (pathwise) is the reference.
 """
 
 import argparse
-import csv
 import json
 import time
 from pathlib import Path
@@ -15,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import fsb
-from fsb.lab.selection import new_folder
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
+from fsb.storage.run_folder import new_folder
 
 DRAWS, UNITS, HIDDEN = 2**14, 4, 8
 EXACT = {"exact": fsb.fourier_exact()}
@@ -147,11 +147,7 @@ def main():
             for r in found:
                 print(*(f"{v:.3g}" if isinstance(v, float) else v for v in r.values()), flush=True)
     draw(folder / "variance", rows)
-    with open(folder / "table.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for r in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in r.items()})
+    write_csv(folder / "table.csv", rows, digits=4)
     (folder / "summary.json").write_text(json.dumps(provenance(), indent=1) + "\n")
 
 

@@ -19,21 +19,18 @@ from fsb.bench.variants import chunks
 from fsb.cli.program import program
 from fsb.cli.schema import Bench
 from fsb.storage.atomic import write_json_atomic
-from fsb.storage.metrics_file import MetricsFile
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
 
 
 @program("bench", Bench)
-def main(config: Any) -> None:
+def main(config: Any, checked: None) -> None:
     """Measure, print the tables, and save them in the folder of the run, in place of older ones."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     seconds = measure(chunks(config), config.rounds)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.csv").unlink(missing_ok=True)
     rows, bounds = speeds(seconds, config.steps), verdicts(seconds)
-    table = MetricsFile(folder / "results.csv")
-    for row in rows:
-        table.append(row)
+    write_csv(folder / "results.csv", rows)
     origin = provenance()
     if "eager PyTorch" in seconds:
         origin["versions"]["torch"] = metadata.version("torch")

@@ -65,7 +65,7 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
             if sweep:
                 print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
             try:
-                return main(checked(config, schema))
+                return main(checked(config, schema), None)
             except FsbError as error:
                 _tell(str(error))
                 if sweep:
@@ -131,10 +131,10 @@ def preflight(
         try:
             config = checked(composed, schema)
             _check_folder(composed, sweep=not OmegaConf.is_missing(composed.hydra.job, "num"))
+            if check is not None:
+                check(config)
         finally:
             HydraConfig.instance().cfg = None
-        if check is not None:
-            check(config)
         jobs.append(config)
     return jobs
 

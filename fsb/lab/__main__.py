@@ -1,13 +1,13 @@
 """python -m fsb.lab: bias, variance and cost of estimators, side by side on one problem.
 
-All estimators draw with the same keys, and take turns: differences between them, in what they
-estimate and in how long they take, have less error than the numbers themselves.
+All estimators draw with the same keys and take turns, so that the differences between them, in
+their estimates and in their times, have less error than the numbers themselves.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,53 +20,64 @@ from fsb.cli.program import program
 from fsb.cli.schema import Lab
 from fsb.diagnostics import exact_gradient, mixes_examples
 from fsb.errors import FsbError
-from fsb.lab import selection
 from fsb.lab.measure import enumerable, measure, rows, sizes
-from fsb.lab.report import pictures, table, write_parameters
+from fsb.lab.problems import Problem
+from fsb.lab.report import parameter_rows, pictures, table
+from fsb.lab.selection import chosen, reference_of, serving
 from fsb.runtime.xla import compilation_cache
 from fsb.sites import trace_sites
 from fsb.storage.atomic import write_json_atomic
-from fsb.storage.metrics_file import MetricsFile
+from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
+from fsb.storage.run_folder import new_folder
+from fsb.types import Estimator
 
 
-def check(config: DictConfig) -> None:
-    """Whether the estimators and the problem are there, and one can serve the other."""
+class Checked(NamedTuple):
+    """The problem, the estimators that serve it, and why each of the others does not."""
+
+    problem: Problem
+    estimators: dict[str, Estimator]
+    refused: dict[str, str]
+
+
+def check(config: DictConfig) -> Checked:
+    """Builds the problem and the estimators, one of which at least must serve it."""
     problem = build(config.problem, modules=config.modules)
-    selection.require_one(selection.chosen(config), problem)
+    return Checked(problem, *serving(chosen(config), problem))
 
 
 @program("lab", Lab, check)
-def main(config: DictConfig) -> None:
-    """Measure, print the table, and save it with its picture in a folder of its own."""
+def main(config: DictConfig, checked: Any) -> None:
+    """Measure, print the table, and save it with its plots in a folder of its own."""
     compilation_cache(config.compilation_cache)
-    problem = build(config.problem, modules=config.modules)
-    estimators, refused = selection.serving(selection.chosen(config), problem)
+    problem, estimators, refused = checked or check(config)
     params = next(iter(problem.points.values()))
     if mixes_examples(problem.loss, params, jax.random.key(config.seed)):
         raise FsbError(
             "problem: the loss of one example depends on the samples of another (BatchNorm?), so "
-            "that neither the exact gradient nor most estimators exist; use GroupNorm or LayerNorm"
+            "neither the exact gradient nor most estimates exist; use GroupNorm or LayerNorm"
         )
     exact = enumerable(problem, config.max_states)
     reference = "exact enumeration" if exact else config.reference
     if not exact:
-        estimators |= selection.reference(config, problem)
+        estimators |= reference_of(config, problem)
     size = sizes(config)
     found = measure(problem, estimators, size, config.seed)
-    folder = selection.new_folder(Path(HydraConfig.get().runtime.output_dir))
-    results = MetricsFile(folder / "table.csv")
+    folder = new_folder(Path(HydraConfig.get().runtime.output_dir))
     first = "st" if "st" in estimators else next(iter(estimators))
     everything: dict[int, list[dict[str, Any]]] = {}
+    parameters: list[dict[str, Any]] = []
     for step, params in problem.points.items():
         true: Any = config.reference
         if exact:
             true = ravel_pytree(exact_gradient(problem.loss, params, config.max_states))[0]
         everything[step] = rows(found[step], true, first)
-        for row in everything[step]:
-            results.append({"step": step, **row})
-        write_parameters(folder / "parameters.csv", step, params, found[step])
+        parameters += parameter_rows(step, params, found[step])
         print(table(everything[step], first, f"step {step}" if len(problem.points) > 1 else ""))
+    lines = [{"step": step, **row} for step, some in everything.items() for row in some]
+    write_csv(folder / "table.csv", lines)
+    write_csv(folder / "parameters.csv", parameters)
     for name, reason in refused.items():
         print(f"{name}: left out: {reason}")
     title = HydraConfig.get().runtime.choices["problem"]

@@ -1,9 +1,9 @@
-"""What python -m fsb.lab shows: a table, pictures, and a file of the single parameters."""
+"""What python -m fsb.lab shows: a table, plots, and the numbers of each parameter array."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,28 +82,22 @@ def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
     figure.savefig(path)
 
 
-def write_parameters(path: Path, step: int, params: PyTree, found: Mapping[str, Any]) -> None:
-    """Mean and variance of each array of the params, a line each, added to a file.
+def parameter_rows(step: int, params: PyTree, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One row for each estimator and array of the params.
 
-    mean_norm: |mean of the draws| of the array; variance: summed over it.
+    mean_norm: the norm of the mean gradient of the array; variance: summed over its entries.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     ends = np.cumsum([np.size(leaf) for _, leaf in leaves])
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        if new:
-            lines.writerow(["step", "estimator", "parameter", "size", "mean_norm", "variance"])
-        for name, result in found.items():
-            batches: Sequence[Moments] = result.batches
-            whole = batches[0]
-            for batch in batches[1:]:
-                whole = whole.merge(batch)
-            parts = zip(
-                leaves, np.split(whole.mean, ends), np.split(whole.spread, ends), strict=False
-            )
-            for (where, leaf), mean, spread in parts:
-                lines.writerow(
-                    [step, name, jax.tree_util.keystr(where), np.size(leaf),
-                     float(np.linalg.norm(mean)), float(spread.sum() / (whole.draws - 1))]
-                )  # fmt: skip
+    for name, result in found.items():
+        whole = functools.reduce(Moments.merge, result.batches)
+        means, squares = np.split(whole.mean, ends), np.split(whole.spread, ends)
+        for (where, leaf), mean, square in zip(leaves, means, squares, strict=False):
+            yield {
+                "step": step,
+                "estimator": name,
+                "parameter": jax.tree_util.keystr(where),
+                "size": np.size(leaf),
+                "mean_norm": float(np.linalg.norm(mean)),
+                "variance": float(square.sum() / (whole.draws - 1)),
+            }

@@ -1,9 +1,7 @@
-"""Which estimators python -m fsb.lab looks at, and the folder it writes to."""
+"""The estimators that python -m fsb.lab measures."""
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +12,7 @@ from fsb.cli.program import configs_dir
 from fsb.errors import FsbError, unknown
 from fsb.gradients import init, stateful_value_and_grad
 from fsb.lab.problems import Problem
+from fsb.storage.provenance import factory_name
 from fsb.types import Estimator
 
 
@@ -21,53 +20,45 @@ def chosen(config: DictConfig) -> dict[str, Estimator]:
     """The estimators that the configuration asks for, by name.
 
     Raises:
-      FsbError: a name is unknown, or comes twice.
+      FsbError: if a name is unknown, or is given twice.
     """
-    names = sorted(path.stem for path in (configs_dir() / "estimator").glob("*.yaml"))
     wanted = config.estimators
     if wanted == "all":
-        wanted = [name for name in names if name not in config.leave_out]
+        wanted = [name for name in _names() if name not in config.leave_out]
     elif OmegaConf.is_dict(wanted) or isinstance(wanted, str):
         wanted = [wanted]
     estimators: dict[str, Estimator] = {}
     for i, entry in enumerate(wanted):
-        name, estimator = _made(entry, f"estimators[{i}]", names, config.modules)
+        name, estimator = _made(entry, f"estimators[{i}]", config.modules)
         if name in estimators:
-            raise FsbError(f"estimators[{i}]: {name} comes twice")
+            raise FsbError(f"estimators[{i}]: {name} is given twice")
         estimators[name] = estimator
     return estimators
-
-
-def require_one(estimators: dict[str, Estimator], problem: Problem) -> None:
-    """Raises FsbError if none of the estimators can serve the problem."""
-    reasons = []
-    for estimator in estimators.values():
-        reason = refusal(estimator, problem)
-        if reason is None:
-            return
-        reasons.append(reason)
-    raise FsbError(f"estimators: none can serve this problem: {'; '.join(reasons)}")
 
 
 def serving(
     estimators: dict[str, Estimator], problem: Problem
 ) -> tuple[dict[str, Estimator], dict[str, str]]:
-    """The estimators that can serve the problem, and the reasons why others cannot, by name."""
-    able: dict[str, Estimator] = {}
-    refused: dict[str, str] = {}
-    for name, estimator in estimators.items():
-        reason = refusal(estimator, problem)
-        if reason is None:
-            able[name] = estimator
-        else:
-            refused[name] = reason
-    return able, refused
+    """The estimators that can serve the problem, and the reasons why the others cannot, by name.
+
+    Raises:
+      FsbError: if none can.
+    """
+    refused = {name: refusal(estimator, problem) for name, estimator in estimators.items()}
+    able = {name: estimators[name] for name, reason in refused.items() if reason is None}
+    reasons = {name: reason for name, reason in refused.items() if reason is not None}
+    if not able:
+        raise FsbError(f"estimators: none serves this problem: {'; '.join(reasons.values())}")
+    return able, reasons
 
 
-def reference(config: DictConfig, problem: Problem) -> dict[str, Estimator]:
-    """The unbiased estimator that stands for the exact gradient."""
-    names = sorted(path.stem for path in (configs_dir() / "estimator").glob("*.yaml"))
-    name, estimator = _made(config.reference, "reference", names, config.modules)
+def reference_of(config: DictConfig, problem: Problem) -> dict[str, Estimator]:
+    """The unbiased estimator that replaces the exact gradient.
+
+    Raises:
+      FsbError: if it cannot serve the problem.
+    """
+    name, estimator = _made(config.reference, "reference", config.modules)
     reason = refusal(estimator, problem)
     if reason is not None:
         raise FsbError(f"reference: {reason}")
@@ -90,19 +81,24 @@ def refusal(estimator: Estimator, problem: Problem) -> str | None:
     return None
 
 
-def _made(entry: Any, where: str, names: list[str], modules: list[str]) -> tuple[str, Estimator]:
-    """An estimator and the name it goes by in the table."""
+def _names() -> list[str]:
+    """The names of the estimators that have a configuration."""
+    return sorted(path.stem for path in (configs_dir() / "estimator").glob("*.yaml"))
+
+
+def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
+    """An estimator and its name in the table."""
     if isinstance(entry, str) and ".py:" in entry:
         name, estimator = entry.rpartition(":")[2], from_file(entry, where)()
     elif isinstance(entry, str):
-        if entry not in names:
-            raise unknown(where, entry, names)
+        if entry not in _names():
+            raise unknown(where, entry, _names())
         node = OmegaConf.load(configs_dir() / "estimator" / f"{entry}.yaml")
         name, estimator = entry, build(node, modules=modules)
     elif OmegaConf.is_dict(entry) and "_target_" in entry:
         settings = {key: value for key, value in entry.items() if key != "_target_"}
         plain = [f"{k}={v}" for k, v in settings.items() if not OmegaConf.is_config(v)]
-        factory = str(entry["_target_"]).rpartition(".")[2]
+        factory = factory_name(entry)
         name = f"{factory}({', '.join(plain)})" if plain else factory
         estimator = build(entry, modules=modules)
     else:
@@ -110,18 +106,5 @@ def _made(entry: Any, where: str, names: list[str], modules: list[str]) -> tuple
             f"{where}: {entry} is not a name, path/to/file.py:factory or {{_target_: ...}}"
         )
     if not isinstance(estimator, Estimator):
-        raise FsbError(f"{where}: {name} makes no fsb.Estimator, but {type(estimator).__name__}")
+        raise FsbError(f"{where}: {name} makes {type(estimator).__name__}, not an fsb.Estimator")
     return name, estimator
-
-
-def new_folder(path: Path) -> Path:
-    """Makes ``path``; or, where it holds something, the first empty one of ``path-2``, ..."""
-    for number in itertools.count(1):
-        place = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            if not any(place.iterdir()):
-                break
-        except OSError as error:
-            raise FsbError(f"cannot make the folder {place}: {error.strerror}") from error
-    return place

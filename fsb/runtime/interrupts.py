@@ -7,11 +7,17 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from fsb.runtime.devices import largest
+
 
 class Interrupt:
-    """The signal that asked to stop; 0 while none has."""
+    """signal: the number of the signal that asked to stop; 0 while none has."""
 
     signal: int = 0
+
+    def agreed(self) -> int:
+        """The largest signal of all processes, so that they stop together; each must call it."""
+        return largest(self.signal)
 
 
 @contextlib.contextmanager

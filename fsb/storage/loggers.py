@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from fsb.errors import unknown
+from fsb.storage.provenance import factory_name
 
 Row = dict[str, Any]
 Mode = Literal["offline", "online", "disabled"]
@@ -81,13 +82,5 @@ def wandb_logger(
     from fsb.storage.wandb_logger import WandbLogger
 
     settings = {"project": project, "entity": entity, "tags": list(tags)}
-    settings["group"] = group or _estimator(config)
+    settings["group"] = group or factory_name(config.get("estimator", {})) or None
     return WandbLogger(Path(folder), dict(config), mode, init_timeout, settings)
-
-
-def _estimator(config: Mapping[str, Any]) -> str | None:
-    """The name of the estimator in a config: the last part of what its ``_target_`` names."""
-    entry = config.get("estimator")
-    if isinstance(entry, Mapping):
-        entry = entry.get("name") or entry.get("_target_")
-    return str(entry).rsplit(".", 1)[-1] if entry else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from fsb.errors import FsbError
+from fsb.errors import FsbError, first_line
 from fsb.storage.atomic import write_text_atomic
 
 Row = dict[str, Any]
@@ -61,7 +61,7 @@ class MetricsFile:
         try:
             text = self.path.read_text("utf-8") if self.path.exists() else ""
         except (OSError, ValueError) as error:
-            raise FsbError(f"cannot read {self.path}: {str(error).splitlines()[0]}") from error
+            raise FsbError(f"cannot read {self.path}: {first_line(error)}") from error
         whole = text[: text.rfind("\n") + 1]
         rows = csv.DictReader(io.StringIO(whole, newline=""))
         return [{k: _parsed(v) for k, v in row.items() if k is not None and v} for row in rows]
@@ -72,9 +72,31 @@ class MetricsFile:
             self._write([row for row in self.read() if row.get("step", step) <= step])
 
     def _write(self, rows: Sequence[Row]) -> None:
-        self._columns = list(dict.fromkeys(name for row in rows for name in row))
-        header = _lines([{name: name for name in self._columns}], self._columns)
-        write_text_atomic(self.path, (header + _lines(rows, self._columns)) if rows else "")
+        self._columns = write_csv(self.path, rows)
+
+
+def write_csv(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], digits: int | None = None
+) -> list[str]:
+    """Writes rows to a CSV file in place of what is there, atomically; returns the columns.
+
+    Args:
+      path: the file.
+      rows: the columns are the keys of all rows, in the order in which they first appear.
+      digits: significant digits of the floats; all by default.
+
+    Raises:
+      FsbError: if the file cannot be written.
+    """
+
+    def shown(value: Any) -> Any:
+        return f"{value:.{digits}g}" if digits and isinstance(value, float) else _cell(value)
+
+    cells = [{name: shown(value) for name, value in row.items()} for row in rows]
+    columns = list(dict.fromkeys(name for row in cells for name in row))
+    header = _lines([{name: name for name in columns}], columns)
+    write_text_atomic(path, (header + _lines(cells, columns)) if cells else "")
+    return columns
 
 
 def _lines(rows: Sequence[Row], columns: list[str]) -> str:

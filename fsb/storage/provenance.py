@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,15 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb"
 def provenance() -> dict[str, Any]:
     """What a summary says of its origin: ``git_commit``, ``device`` and ``versions``."""
     return {"git_commit": git_commit(), "device": device(), "versions": versions()}
+
+
+def factory_name(node: Mapping[str, Any]) -> str:
+    """The short name of the factory that a node of a configuration names; "" if it names none.
+
+    >>> factory_name({"_target_": "fsb.estimators.foust", "delta": 0.1})
+    'foust'
+    """
+    return str(node.get("_target_") or "").rpartition(".")[2]
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fsb.errors import FsbError
+from fsb.errors import FsbError, first_line
 from fsb.storage.atomic import write_text_atomic
 
 FINISH_TIMEOUT = 60.0  # seconds an online run may take to send what is left
@@ -88,7 +88,7 @@ class WandbLogger:
         try:
             call()
         except Exception as error:  # nothing that W&B does may end a training
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)[:200]
             warnings.warn(f"Weights & Biases: {reason}; {consequence}", stacklevel=3)
             return False
         return True

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from fsb.cli.factory import build
 from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
-from fsb.data import Dataset
+from fsb.data import Dataset, feed
 from fsb.errors import FsbError, unknown
 from fsb.networks import (
     BernoulliLikelihood,
@@ -33,16 +33,16 @@ LIKELIHOODS: dict[str, tuple[type[Likelihood], tuple[str, ...]]] = {
     "discretized_logistic": (DiscretizedLogisticLikelihood, ("levels",)),
     "discretized_gaussian": (DiscretizedGaussianLikelihood, ("levels",)),
 }
-"""Of each likelihood, the values of data.binarisation that it is one of."""
+"""For each likelihood, the values of data.binarisation that it fits."""
 
 
 class Parts(NamedTuple):
-    """A run, ready to start.
+    """The parts of a run.
 
     data: the images.
-    recipe: the pure functions of its step.
-    batch_size: examples of a step, over all devices.
-    seed: of all its noise.
+    recipe: the pure functions of a train step.
+    batch_size: examples per step, over all devices.
+    seed: of all noise.
     """
 
     data: Dataset
@@ -51,32 +51,38 @@ class Parts(NamedTuple):
     seed: int
 
     def first_state(self) -> TrainState:
-        """The state before the first step, on every device."""
-        layout = self.recipe.layout
-        # Inside jit, for a key that spans several processes can only be made there.
-        start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
-        mean = layout.replicate(self.data.mean)
-        return start(self.recipe, self.seed, layout.split(self.probe), mean)
+        """The state before the first step, replicated on every device."""
+        mesh = self.recipe.layout
+        # Inside jit, because a key that spans several processes can only be made there.
+        start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=mesh.replicated)
+        mean = mesh.replicate(self.data.mean)
+        return start(self.recipe, self.seed, mesh.split(self.probe), mean)
 
     def key(self, purpose: str) -> Array:
-        """The key of the run for a purpose beside the steps, such as "order"."""
+        """The key for a purpose outside the train steps, such as "order"."""
         return site_key(jax.random.key(self.seed), purpose)
+
+    def feed(self, steps_per_call: int) -> Any:
+        """The training images in the order of the steps; see ``fsb.data.feed``."""
+        images, put = self.data.train, self.recipe.layout.replicate
+        return feed(images, self.key("order"), self.batch_size, steps_per_call, put=put)
 
     @property
     def probe(self) -> np.ndarray:
-        """The first training images, one batch of them."""
+        """The first batch of the training images."""
         return self.data.train[: self.batch_size]
 
 
 def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
-    """Builds what a training configuration names.
+    """Builds the parts that a training configuration names.
 
     Args:
-      batch_size: in place of the configuration's.
+      config: the checked configuration.
+      batch_size: overrides that of the configuration.
 
     Raises:
-      FsbError: a part cannot be built, or the parts do not fit together: the data are not there,
-        the batch does not suit the data or the devices.
+      FsbError: if a part cannot be built, the data are missing, or the batch size does not suit
+        the data or the devices.
     """
     join(**config.distributed)
     mesh = layout(config.devices)
@@ -108,14 +114,17 @@ def reopen(
     modules: Iterable[str] = (),
     batch_size: int | None = None,
 ) -> tuple[DictConfig, Parts]:
-    """The configuration of a run and its parts, to look at: nothing is trained.
+    """The configuration and the parts of an existing run, to evaluate it.
 
     Args:
-      run: its folder.
-      devices: to use, all with None; the batch is made to suit them.
-      data_root: where the data is, if not where the run found it.
-      modules: your own modules, whose functions the run's configuration may name.
-      batch_size: in place of the run's.
+      run: the run folder.
+      devices: how many to use; None takes all. The batch size is rounded down to suit them.
+      data_root: where the data are, if they have moved.
+      modules: the user's own modules that the configuration may name.
+      batch_size: overrides that of the run.
+
+    Raises:
+      FsbError: if there is no such run, or a part of it cannot be built.
     """
     saved = load_run_config(run, Train, modules)
     OmegaConf.set_struct(saved, False)
@@ -127,17 +136,32 @@ def reopen(
     return saved, assemble(saved, max(1, (batch_size or saved.batch_size) // count) * count)
 
 
+def try_step(parts: Parts) -> None:
+    """Traces one train step on shapes; nothing is computed.
+
+    Raises:
+      FsbError: if the estimator cannot serve the model.
+    """
+
+    def one_step(images, mean):
+        state = first_state(parts.recipe, parts.seed, images, mean)
+        return estimate(parts.recipe, state, images, state.key)
+
+    jax.eval_shape(one_step, parts.probe, jax.ShapeDtypeStruct(parts.data.shape, "float32"))
+
+
 def _part(config: DictConfig, name: str, *args: Any) -> Any:
-    """What the group ``name`` of the configuration describes."""
+    """Builds the group ``name`` of the configuration."""
     if "_target_" not in config[name]:
         raise FsbError(f"{name}: its configuration has no _target_, the name of a factory")
     return build(config[name], *args, modules=config.modules)
 
 
 def _likelihood(name: str | None, natural: str) -> Likelihood:
-    """The likelihood called ``name``, if it suits data whose own is ``natural``; that by default.
+    """The likelihood called ``name``, by default the natural one of the data.
 
-    A density of undithered levels has no upper bound, and the mass of a byte is none of a bit.
+    The density of undithered levels is unbounded, and a byte's probability mass is not a bit's, so
+    a likelihood is refused where the binarisation does not match.
     """
     name = name or natural
     if name not in LIKELIHOODS:
@@ -151,21 +175,7 @@ def _likelihood(name: str | None, natural: str) -> Likelihood:
 
 
 def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:
-    """That of the configuration; for a run from before there was one, what it had."""
+    """The optimiser of the control parameters; runs made before the key existed used Adam."""
     if config.get("control_optimizer") is None:
         return optax.adam(1e-3)
     return _part(config, "control_optimizer")
-
-
-def try_step(parts: Parts) -> None:
-    """One step with shapes in place of arrays.
-
-    Raises:
-      FsbError: the estimator cannot serve the model.
-    """
-
-    def one_step(images, mean):
-        state = first_state(parts.recipe, parts.seed, images, mean)
-        return estimate(parts.recipe, state, images, state.key)
-
-    jax.eval_shape(one_step, parts.probe, jax.ShapeDtypeStruct(parts.data.shape, "float32"))

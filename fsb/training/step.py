@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
+from fsb.diagnostics import Moments
 from fsb.errors import FsbError
 from fsb.gradients import Gradients, init, stateful_value_and_grad
 from fsb.objectives import Objective
@@ -168,17 +170,14 @@ def gradient_statistics(
       gradient_variance: trace of the covariance of g, sum over params of the unbiased variance.
     """
 
-    def add(moments, key):
-        count, mean, spread = moments
-        grads = estimate(recipe, train, images, key).params
-        error = jax.tree.map(jnp.subtract, grads, mean)
-        mean = jax.tree.map(lambda m, e: m + e / (count + 1), mean, error)
-        spread += count / (count + 1) * optax.tree.norm(error, squared=True)
-        return (count + 1, mean, spread), optax.tree.norm(grads, squared=True)
+    def add(total, key):
+        g = ravel_pytree(estimate(recipe, train, images, key).params)[0].astype(jnp.float32)
+        return total.merge(Moments(jnp.float32(1), g, jnp.zeros_like(g))), g @ g
 
-    start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, train.params), jnp.float32(0))
-    (_, _, spread), squared = jax.lax.scan(add, start, jax.random.split(key, draws))
+    zero = jnp.zeros(ravel_pytree(train.params)[0].shape, jnp.float32)
+    start = Moments(jnp.float32(0), zero, zero)
+    total, squared = jax.lax.scan(add, start, jax.random.split(key, draws))
     return {
         "gradient_norm": jnp.sqrt(squared.mean()),
-        "gradient_variance": spread / (draws - 1),
+        "gradient_variance": total.spread.sum() / (draws - 1),
     }

@@ -135,11 +135,11 @@ def test_without_enumeration_the_reference_is_an_estimator(here, capsys):
     ("arguments", "message"),
     [
         (["estimators=[fosut]"], "estimators[0]: unknown 'fosut'; did you mean foust?"),
-        (["estimators=[st,st]"], "estimators[1]: st comes twice"),
+        (["estimators=[st,st]"], "estimators[1]: st is given twice"),
         (["estimators=[no.py:mine]"], "estimators[0]=no.py:mine: there is no file no.py"),
         (["estimators=[toy.py:mime]"], "estimators[0]: unknown 'mime'"),
         (["estimators=[3]"], "estimators[0]: 3 is not a name"),
-        (["estimators=[pathwise]"], "estimators: none can serve this problem: site 'z1'"),
+        (["estimators=[pathwise]"], "estimators: none serves this problem: site 'z1'"),
         (["batches=2"], "batches: must be at least 3, got 2"),
         (["problem=snb"], "did you mean sbn?"),
         (["problem=file"], "problem.function: is required"),

@@ -17,7 +17,7 @@ from fsb.networks import BernoulliLikelihood, sresnet
 from fsb.networks.convolutions import batch_norm
 from fsb.objectives import elbo
 from fsb.sites import ancestral, record, replay
-from fsb.training.recorder import variables as to_evaluate
+from fsb.training.results import variables as to_evaluate
 from fsb.training.setup import assemble, try_step
 
 SMALL = {"widths": (2, 4), "stacks": (1, 1), "blocks": 1, "stochastic": (1,)}

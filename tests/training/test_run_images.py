@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsb.training import images
-from fsb.training.recorder import variables
+from fsb.training.results import variables
 from runs import assembled
 
 COPY = ("model=structured", "model.width=64", "data.binarisation=threshold")

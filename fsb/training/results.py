@@ -1,0 +1,56 @@
+"""What a run is judged by on a split of its data: bounds and bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsb.objectives import bits_per_dimension
+from fsb.training import evaluation
+from fsb.training.setup import Parts
+from fsb.training.step import TrainState
+from fsb.types import PyTree
+
+
+def subset(images: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the images, evenly spaced, since a set may be sorted by class."""
+    if len(images) <= most:
+        return images
+    return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
+
+
+def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:
+    """The variables that evaluation applies the model to.
+
+    A model with BatchNorm gets its statistics from ``batch`` training images.
+    """
+    found = {"params": state.params, "constants": state.constants}
+    if getattr(parts.recipe.model, "mixes_examples", False):
+        count = parts.recipe.layout.size
+        images = subset(parts.data.train, max(1, batch // count) * count)
+        batch_of = parts.recipe.layout.split(images[: len(images) // count * count])
+        found |= evaluation.statistics(parts.recipe, found, batch_of, parts.key("statistics"))
+    return found
+
+
+def bounds(
+    parts: Parts, now: PyTree, samples: Sequence[int], split: str, batch: int = 128
+) -> dict[str, float]:
+    """The K-sample bounds of a split for each K in ``samples``, with standard errors, in nats."""
+    out: dict[str, float] = {}
+    for count in samples:
+        # With one key for all K, the noise of the data is the same and the bounds are comparable.
+        images, key = getattr(parts.data, split), parts.key("evaluation")
+        mean, error = evaluation.bound(parts.recipe, now, images, key, count, batch)
+        out |= {f"{split}_bound_{count}": mean, f"{split}_bound_{count}_se": error}
+    return out
+
+
+def bits(parts: Parts, elbo: float, name: str) -> dict[str, float]:
+    """Bits per dimension under ``name``; empty where the likelihood is not one of 8-bit levels."""
+    offset = parts.data.preprocess.bits_offset
+    if offset is None:
+        return {}
+    return {name: float(bits_per_dimension(elbo, math.prod(parts.data.shape), offset))}
