@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -23,13 +21,6 @@ def test_static_digits_are_fixed_by_the_seed():
     first = digits(binarisation="static", seed=3)
     assert set(np.unique(first.train)) == {0, 255}
     np.testing.assert_array_equal(first.train, digits(binarisation="static", seed=3).train)
-
-
-@pytest.mark.slow  # scikit-learn is slow to import
-def test_another_layout_of_the_package(monkeypatch):
-    usual = digits()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    np.testing.assert_array_equal(digits().train, usual.train)
 
 
 def test_a_root_is_a_mistake():
