@@ -1,4 +1,4 @@
-"""``python -m fsb.prepare data=mnist data.root=FOLDER``: verify a data set, write its cache."""
+"""python -m fsb.prepare data=mnist data.root=FOLDER: verify a data set and write its cache."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from fsb.data import Dataset
 
 
 def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:
-    """Make the data set, which writes its cache where there is none, and open it once more.
+    """Makes the data set, which writes its cache, and opens it once more to time that.
 
-    Returns what there is to say of it: source, checksum, splits, mean, cache, and the seconds
-    that opening takes from now on. Raises ``FsbError`` as ``make`` does.
+    Returns:
+      Its source, checksum, splits, mean and cache, and the time to open it from now on.
+
+    Raises:
+      FsbError: as ``make``.
     """
     dataset = make()
     start = time.perf_counter()
@@ -40,7 +43,7 @@ def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:
 
 @program("prepare", Prepare)
 def main(config: Any, checked: None) -> None:
-    """Prepare the data set of the configuration and print what it is."""
+    """Prepare the data set of the configuration and describe it."""
     for name, value in prepare(lambda: build(config.data, modules=config.modules)).items():
         print(f"{name:>10}  {value}")
 

@@ -1,8 +1,8 @@
 """python -m fsb.bench: the speed of the train step, as ratios within one interleaved run.
 
-Every variant takes its turn in every round, so that what slows the machine slows all of them; a
-ratio is the median over the rounds of the paired ratios. The turns are shuffled, so that nobody
-always follows the same one (and its still spinning threads).
+Every variant runs once in every round, so that whatever slows the machine slows all of them; a
+ratio is the median over the rounds of the paired ratios. The order within a round is random, so
+that no variant always follows the same one (whose threads may still be spinning).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fsb.storage.provenance import provenance
 
 @program("bench", Bench)
 def main(config: Any, checked: None) -> None:
-    """Measure, print the tables, and save them in the folder of the run, in place of older ones."""
+    """Measure, print the tables, and save them in the run folder in place of older ones."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     seconds = measure(chunks(config), config.rounds)
     folder.mkdir(parents=True, exist_ok=True)

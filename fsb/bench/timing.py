@@ -20,7 +20,7 @@ BOUNDS = (
 
 
 def measure(variants: dict[str, Chunk], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of a chunk, [rounds] each, after two uncounted chunks each, which compile."""
+    """The seconds of a chunk of each variant, [rounds], after two chunks that compile it."""
     for chunk in variants.values():
         chunk()
         chunk()
@@ -37,7 +37,7 @@ def measure(variants: dict[str, Chunk], rounds: int) -> dict[str, np.ndarray]:
 
 
 def speeds(seconds: dict[str, np.ndarray], steps: int) -> list[dict[str, Any]]:
-    """One row a variant: time of a step, and its ratio to straight-through's with quartiles."""
+    """One row for each variant: the time of a step, and its ratio to that of straight-through."""
     rows = []
     for name, values in seconds.items():
         step = float(np.median(values)) / steps
@@ -47,7 +47,7 @@ def speeds(seconds: dict[str, np.ndarray], steps: int) -> list[dict[str, Any]]:
 
 
 def verdicts(seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a bound: the ratio with quartiles, and whether it is met; None if not measured."""
+    """One row for each bound: the ratio, and whether it is met; None if it was not measured."""
     rows = []
     for what, top, bottom, most in BOUNDS:
         row: dict[str, Any] = {"what": what, "at_most": most, "met": None, "ratio": None}
@@ -59,7 +59,7 @@ def verdicts(seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def paired(top: np.ndarray, bottom: np.ndarray) -> dict[str, Any]:
-    """Median and quartiles of the ratios within a round."""
+    """The median and the quartiles of the ratios within a round."""
     low, middle, high = np.quantile(top / bottom, (0.25, 0.5, 0.75)).tolist()
     return {"ratio": middle, "quartile_1": low, "quartile_3": high}
 

@@ -1,4 +1,4 @@
-"""What is timed: train steps, and their matrix products alone."""
+"""The variants that are timed: train steps, and their matrix products alone."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SHAPE = (28, 28)
 IMAGES = 2000
 
 Chunk = Callable[[], None]
-"""Runs one chunk of steps and waits for its end."""
+"""Runs one chunk of steps and waits until it has finished."""
 
 
 def no_sampling() -> Estimator:
-    """The same network without noise: every site at its mean, differentiated as it is."""
+    """The same network without noise: every site is at its mean, which is differentiated."""
 
     def draw(noise, eta, dist):
         mean = dist.mean(eta)
@@ -49,7 +49,7 @@ VARIANTS: dict[str, Callable[[], Estimator]] = {
 
 
 def images(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    """Random 8-bit images: what they show does not change the time."""
+    """Random 8-bit images, since their content does not change the time."""
     return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
 
 
@@ -62,7 +62,7 @@ def vae_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
 def train_chunk(
     config: DictConfig, estimator: Estimator, model: Any, preprocess: Preprocess
 ) -> Chunk:
-    """``steps`` real train steps, as ``fsb.train`` runs them, of ``batch_size`` images each."""
+    """``steps`` train steps of ``batch_size`` images each, exactly as ``fsb.train`` runs them."""
     layout = devices.layout(1)
     recipe = Recipe(
         model=model,
@@ -82,7 +82,7 @@ def train_chunk(
 def steps_chunk(
     recipe: Recipe, state: TrainState, pool: np.ndarray, batch_size: int, steps: int
 ) -> Chunk:
-    """``steps`` train steps on random batches of stored images, which are on the device."""
+    """``steps`` train steps on random batches of images that are stored on the device."""
     rows = np.random.default_rng(1).integers(0, len(pool), (steps, batch_size))
     stored = recipe.layout.replicate(pool)
     indices = recipe.layout.replicate(rows.astype(np.int32))
@@ -95,7 +95,7 @@ def steps_chunk(
 
 
 def matrix_products(config: DictConfig) -> Chunk:
-    """The matrix products of a step and nothing else, in one compiled loop as the steps are."""
+    """Only the matrix products of a step, in one compiled loop as the steps are."""
     sizes = layer_sizes(config)
     keys = jax.random.split(jax.random.key(0), len(sizes) + 1)
     weights = tuple(
@@ -112,14 +112,15 @@ def matrix_products(config: DictConfig) -> Chunk:
 
 @jax.jit
 def products_loop(weights: tuple[Array, ...], x: Array, count: Array) -> PyTree:
-    """``count`` times the products forward, and backward in the weights and in the activations.
+    """``count`` times the products forward, and backward in the weights and the activations.
 
-    The output of one turn is the input of the next, and the products in the weights are returned,
-    so that none can be left out or taken out of the loop.
+    The output of one iteration is the input of the next, and the products in the weights are
+    returned, so the compiler can neither drop a product nor move it out of the loop.
 
     Args:
-      weights: of layers whose shapes chain, from those of x to those of x.
+      weights: of layers whose shapes chain; the last has as many outputs as the first inputs.
       x: [B, inputs].
+      count: the number of iterations.
     """
 
     def body(_, carry):
@@ -130,7 +131,7 @@ def products_loop(weights: tuple[Array, ...], x: Array, count: Array) -> PyTree:
         products = []
         for layer in reversed(range(len(weights))):
             products.append(inputs[layer].T @ cotangent)
-            if layer:  # nobody asks for the derivative in the data
+            if layer:  # the derivative in the data is not needed
                 cotangent = cotangent @ weights[layer].T
         return output, tuple(reversed(products))
 
@@ -138,14 +139,14 @@ def products_loop(weights: tuple[Array, ...], x: Array, count: Array) -> PyTree:
 
 
 def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
-    """The weight matrices of the network, in an order in which their shapes chain."""
+    """The shapes of the weight matrices of the network, in an order in which they chain."""
     width, pixels = config.width, int(np.prod(SHAPE))
     inner = [(width, width)] * (2 * 3 * config.layers - 2)
     return [(pixels, width), *inner, (width, pixels)]
 
 
 def chunks(config: DictConfig) -> dict[str, Chunk]:
-    """Every variant by name; PyTorch's where it is wanted and installed."""
+    """Every variant by name, with PyTorch's if it is asked for and installed."""
     found = {name: vae_chunk(config, make()) for name, make in VARIANTS.items()}
     found["matrix products"] = matrix_products(config)
     if config.torch and importlib.util.find_spec("torch"):

@@ -25,11 +25,11 @@ THREADS = 2  # compilations at once; each uses one core
 
 
 class Result(NamedTuple):
-    """Of one estimator at one point.
+    """The measurements of one estimator at one point.
 
-    batches: moments of the draws.
-    seconds: of a gradient, one a batch.
-    evaluations: of the loss, for one gradient.
+    batches: the moments of the draws, for each batch.
+    seconds: the time of a gradient, for each batch.
+    evaluations: how often one gradient evaluates the loss.
     """
 
     batches: list[Moments]
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """How much is drawn: ``batches`` times ``chunks * chunk_size``; what comes before it."""
+    """``batches`` times ``chunks * chunk_size`` draws, after ``fit_steps`` steps of fitting."""
 
     batches: int
     chunks: int
@@ -56,7 +56,7 @@ def sizes(config: DictConfig) -> Sizes:
 def fitting(
     estimator: Estimator, loss: Loss, size: Sizes
 ) -> Callable[[PyTree, Array], tuple[PyTree, PyTree]]:
-    """``(params, key)`` -> control parameters and state after ``fit_steps`` estimates there."""
+    """A function ``(params, key)`` to the control and state after ``fit_steps`` estimates."""
     optimizer = optax.adam(size.learning_rate)
     estimate = stateful_value_and_grad(estimator, loss)
 
@@ -81,7 +81,7 @@ def fitting(
 def measure(
     problem: Problem, estimators: dict[str, Estimator], size: Sizes, seed: int
 ) -> dict[int, dict[str, Result]]:
-    """Every estimator at every point: step -> name -> result."""
+    """Measures every estimator at every point; returns the results by step and name."""
     loss, key = problem.loss, jax.random.key(seed)
     fit_key, count_key, draw_key = jax.random.split(key, 3)
     params = next(iter(problem.points.values()))
@@ -127,11 +127,12 @@ def enumerable(problem: Problem, max_states: int) -> bool:
 
 
 def rows(found: dict[str, Result], reference: Any, first: str) -> list[dict[str, Any]]:
-    """One row an estimator, by variance: its quality, its cost and its time.
+    """One row for each estimator, sorted by variance: its quality, its cost and its time.
 
     Args:
-      reference: the exact gradient [P], or the name of the estimator that stands for it.
-      first: the estimator that times are compared with.
+      found: the results by name.
+      reference: the exact gradient [P], or the name of the estimator that replaces it.
+      first: the estimator whose time is the unit.
     """
     base = np.array(found[first].seconds)
     if isinstance(reference, str):
@@ -150,7 +151,7 @@ def rows(found: dict[str, Result], reference: Any, first: str) -> list[dict[str,
                 **dataclasses.asdict(found_quality),
                 "bias_percent": percent * found_quality.bias,
                 "bias_error_percent": percent * found_quality.bias_error,
-                # Draws without noise are all one, and the compiler makes it once.
+                # Without noise all draws are equal, and the compiler computes only one.
                 "milliseconds": 1e3 * float(np.median(seconds)) if noisy else math.nan,
                 "time_ratio": float(np.median(seconds / base)) if noisy else math.nan,
             }

@@ -1,4 +1,4 @@
-"""Losses to measure estimators on: python -m fsb.lab problem=<name>."""
+"""Losses on which estimators are measured: python -m fsb.lab problem=<name>."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from fsb.types import Array, Loss, PyTree
 
 
 class Problem(NamedTuple):
-    """A loss and where to look at it.
+    """A loss and the params at which estimators are measured.
 
     loss: ``loss(params, sample) -> losses [B]``.
-    points: step -> params; several along a training run, else one at step 0.
+    points: the params by step: several along a training run, otherwise one at step 0.
     """
 
     loss: Loss
@@ -31,9 +31,10 @@ class Problem(NamedTuple):
 
 
 def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
-    """One Boolean unit: E (b - t)^2, whose gradient p(1-p)(1-2t) all but vanishes for t near 1/2.
+    """One Boolean unit: E (b - t)^2, whose gradient p (1 - p) (1 - 2t) vanishes at t = 1/2.
 
-    Source: Tucker et al. 2017 (t = 0.45, 0.49); Grathwohl et al. 2018 (t = 0.499).
+    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370 (t = 0.45, 0.49); Grathwohl et al. 2018
+    (RELAX), arXiv:1711.00123 (t = 0.499).
 
     >>> losses = toy(0.45).loss(jnp.zeros((1, 1)), lambda name, dist, eta: dist.encode(1 + eta))
     >>> round(losses.item(), 4)
@@ -47,9 +48,9 @@ def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
 
 
 def polynomial(power: float = 3.0, target: float = 0.45, units: int = 4, seed: int = 0) -> Problem:
-    """sum_i |b_i - t|^c at random logits: smooth or not, in one unit or several.
+    """sum_i |b_i - t|^c at random logits, for one or several units.
 
-    Source: Liu et al. 2023 (ReinMax), with c in {1.5, 2, 3}.
+    Source: Liu et al. 2023 (ReinMax), arXiv:2304.08612, with c in {1.5, 2, 3}.
     """
 
     def loss(eta, sample):
@@ -62,13 +63,14 @@ def polynomial(power: float = 3.0, target: float = 0.45, units: int = 4, seed: i
 def mlp(
     units: int = 6, values: int = 2, layers: int = 1, hidden: int = 16, seed: int = 0
 ) -> Problem:
-    """A random tanh network of the units of one or more stochastic layers.
+    """A random tanh network on one or more stochastic layers.
 
     Args:
-      units: of a layer.
-      values: of a unit; 2 makes it Boolean in {-1, 1}, more categorical.
-      layers: stochastic layers, one feeding the next.
-      hidden: width of the tanh layers.
+      units: the number of units in a layer.
+      values: of each unit; 2 makes Boolean units in {-1, 1}, more make categorical ones.
+      layers: the number of stochastic layers, each feeding the next.
+      hidden: the number of units in each tanh layer.
+      seed: of the random weights.
     """
     if min(units, layers, hidden) < 1 or values < 2:
         raise FsbError(
@@ -106,8 +108,10 @@ def sbn(
     """The -ELBO of a sigmoid belief net with random weights, on random square images.
 
     Args:
-      layers, width, hidden: as for ``fsb.networks.vae``.
-      side: of an image, in pixels.
+      layers, width, hidden: as in ``fsb.networks.vae``.
+      batch_size: the number of images.
+      side: the height and width of an image, in pixels.
+      seed: of the weights and the images.
     """
     model = vae((side, side), BernoulliLikelihood(), layers=layers, width=width, hidden=hidden)
     x = jnp.float32(np.random.default_rng(seed).integers(0, 2, (batch_size, side, side)))
@@ -133,11 +137,11 @@ def run(
     """The training loss of a run on one batch of its data, at its checkpoints.
 
     Args:
-      run: folder of a run.
-      checkpoints: "last", "all" that it kept (``keep_last`` says how many), or a list of steps.
-      batch_size: training images, the first of the set.
-      data_root: where the data is, if not where the run found it.
-      modules: your own modules, whose functions the run's configuration may name.
+      run: the run folder.
+      checkpoints: "last", "all" (``keep_last`` says how many a run keeps), or a list of steps.
+      batch_size: how many of the training images to take, from the first on.
+      data_root: where the data are, if they have moved.
+      modules: your own modules that the configuration of the run may name.
     """
     _, parts = reopen(run, 1, data_root, modules or (), batch_size)
     store = Checkpoints(Path(run) / "checkpoints")
@@ -165,8 +169,8 @@ def file(function: str, params: str | None = None) -> Problem:
 
     Args:
       function: "path/to/file.py:loss", a function ``loss(params, sample) -> losses [B]``.
-      params: "path/to/file.py:name" of its params, or of a function without arguments that makes
-        them; ``params`` in the same file unless told.
+      params: "path/to/file.py:name" of its params, or of a function without arguments that returns
+        them; by default ``params`` in the same file.
     """
     loss = from_file(function, "problem.function")
     start = from_file(params or f"{function.rpartition(':')[0]}:params", "problem.params")

@@ -19,7 +19,7 @@ BIASED = 4  # standard errors
 
 
 def table(rows: Sequence[Row], first: str, title: str = "") -> str:
-    """The numbers as text, one line an estimator."""
+    """The numbers as text, one line for each estimator."""
     head = (
         f"{'estimator':26} {'evals':>5} {'bias %':>9} {'+-':>7} {'variance':>10} {'SNR':>8} "
         f"{'cosine':>7} {'ms':>9} {f'/ {first}':>8}"
@@ -36,7 +36,7 @@ def table(rows: Sequence[Row], first: str, title: str = "") -> str:
 
 
 def pictures(folder: Path, rows: Mapping[int, Sequence[Row]], title: str, first: str) -> None:
-    """``lab.png`` of one point; curves of variance, bias and SNR where there are several."""
+    """Saves lab.png for the last point, and curves of variance, bias and SNR for several points."""
     last = list(rows.values())[-1]
     _bars(folder / "lab.png", last, title, first)
     if len(rows) == 1:
@@ -65,7 +65,7 @@ def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
     panels[0].set(xscale="log", xlabel="variance, summed over parameters")
     panels[1].barh(places, bias, xerr=errors, color=colours, height=0.7, ecolor="0.3")
     panels[1].set(xscale="log", xlabel="bias, % of the gradient (orange: > 4 standard errors)")
-    panels[1].set_xlim(left=0.1)  # less shows as nothing
+    panels[1].set_xlim(left=0.1)  # smaller values are not shown
     panels[2].barh(places, [row["time_ratio"] for row in rows], color="0.6", height=0.7)
     panels[2].set(xlabel=f"time of a gradient / {first} (labels: evaluations of the loss)")
     for place, row in zip(places, rows, strict=True):

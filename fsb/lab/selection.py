@@ -66,7 +66,7 @@ def reference_of(config: DictConfig, problem: Problem) -> dict[str, Estimator]:
 
 
 def refusal(estimator: Estimator, problem: Problem) -> str | None:
-    """Why the estimator cannot serve the problem, found without computing anything."""
+    """Why the estimator cannot serve the problem; None if it can. Nothing is computed."""
     params = next(iter(problem.points.values()))
 
     def one(key):

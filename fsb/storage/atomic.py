@@ -1,4 +1,4 @@
-"""Writing a file so that a reader, or a run that is killed, sees the old text or the new."""
+"""Atomic writes: a reader, or a killed run, sees the old file or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from fsb.errors import FsbError
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path`` in one move: a temporary file beside it, then a rename.
+    """Writes ``text`` (UTF-8) to a temporary file beside ``path``, then renames it.
 
-    Raises ``FsbError`` where the folder is missing or cannot be written.
+    Raises:
+      FsbError: if the folder is missing or cannot be written.
     """
     path = Path(path)
-    # The process number keeps two writers apart; the last one to finish wins, whole.
+    # The process id keeps two writers apart; the last one to finish replaces the whole file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
@@ -31,9 +32,12 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 
 
 def write_json_atomic(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` to ``path`` as indented JSON, atomically.
+    """Writes ``content`` to ``path`` as indented JSON, atomically.
 
-    Arrays become numbers or lists; what is not finite becomes null, for NaN is not JSON.
+    Arrays become numbers or lists. Values that are not finite become null, since JSON has no NaN.
+
+    Raises:
+      FsbError: as ``write_text_atomic``.
     """
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text_atomic(path, text + "\n")

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: atomic, bitwise, and checked when they are read.
+"""Checkpoints of a run: atomic, exact to the bit, and verified when they are read.
 
-Orbax writes each checkpoint whole or not at all. Beside the state, in the same atomic save, lies a
-JSON record with a SHA-256 of every byte of the state, which is computed anew on restoring: a
-damaged checkpoint is found out, named in a warning, and the previous one is used.
+Orbax writes each checkpoint completely or not at all. The same atomic save holds a JSON record with
+the SHA-256 of all bytes of the state. It is computed again on restoring, so a damaged checkpoint is
+detected, named in a warning, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -34,10 +34,18 @@ from fsb.types import PyTree
 class Checkpoints:
     """The checkpoints in ``folder``: the newest ``keep_last`` and the best ``keep_best`` of them.
 
-    A state is any pytree with leaves that are JAX or NumPy arrays, typed keys or Python numbers.
-    What comes back has the same bits, on the shardings of the state it is restored onto (weak
-    types come back strong). Saving is synchronous; reading leaves the folder as it is. With
-    several processes every process calls ``save`` and ``restore``, on one shared folder.
+    A state is any pytree whose leaves are JAX or NumPy arrays, typed keys or Python numbers. A
+    restored state has the same bits, on the shardings of the state that it is restored onto (weak
+    types become strong). Saving is synchronous; reading does not change the folder. With several
+    processes, every process calls ``save`` and ``restore`` on one shared folder.
+
+    Args:
+      folder: where the checkpoints are; it is made by the first ``save``.
+      keep_last: how many of the newest to keep, at least 1.
+      keep_best: how many of the best to keep.
+
+    Raises:
+      FsbError: if a number is out of its range.
 
     >>> import tempfile, jax.numpy as jnp
     >>> checkpoints = Checkpoints(tempfile.mkdtemp())
@@ -59,18 +67,20 @@ class Checkpoints:
         self._clean = False
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, increasing; whether it is valid shows on restoring."""
+        """The steps with a checkpoint, in increasing order; restoring shows which are valid."""
         if not self.folder.is_dir():
             return []
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdecimal())
 
     def save(self, step: int, state: PyTree, metric: float | None = None) -> None:
-        """Save ``state`` after ``step`` steps; ``metric`` (higher is better) ranks it.
+        """Saves ``state`` after ``step`` steps; ``metric`` (higher is better) ranks it.
 
-        Where the step exists already, a valid copy of the same state is left alone and anything
+        If the step has a checkpoint already, a valid copy of the same state is kept and anything
         else is replaced. Checkpoints of later steps, left by a run that was resumed from an
-        earlier one, are removed: the newest save is always the latest step.
-        Raises ``FsbError`` where the folder cannot be written.
+        earlier step, are removed: the newest save is always the latest step.
+
+        Raises:
+          FsbError: if the folder cannot be written.
         """
         step = int(step)
         metric = float(metric) if metric is not None and math.isfinite(metric) else None
@@ -84,16 +94,22 @@ class Checkpoints:
             metrics = {s: m for s, m in self._metrics().items() if s <= step}
             for old in set(self.steps()) - kept(metrics, self.keep_last, self.keep_best):
                 self._remove(old)
-        _agree(True)  # nobody lists the folder while it is tidied
+        _agree(True)  # no process lists the folder while it changes
 
     def restore(self, abstract_state: PyTree, which: int | str = "latest") -> tuple[PyTree, int]:
-        """The state of ``which`` (``"latest"``, ``"best"`` or a step) and its step.
+        """Restores a state; returns it with its step.
 
-        ``abstract_state`` is a state of the same structure: real arrays, or
-        ``jax.ShapeDtypeStruct`` with the wanted shardings (the first device where there is none).
-        A damaged checkpoint is named in a warning and the next best or next older one is used,
-        unless its step was asked for by number. Raises ``FsbError`` where there is no such step,
-        no valid checkpoint, or where the state has another structure, other shapes or types.
+        A damaged checkpoint is named in a warning, and the next best or next older one is used,
+        unless the step was given by number.
+
+        Args:
+          abstract_state: a state of the same structure: arrays, or ``jax.ShapeDtypeStruct`` with
+            the wanted shardings (the first device by default).
+          which: ``"latest"``, ``"best"`` or a step.
+
+        Raises:
+          FsbError: if there is no such step or no valid checkpoint, or if the structure, a shape or
+            a type of the state differs.
         """
         candidates = self._candidates(which)
         for tried, step in enumerate(candidates, start=1):
@@ -110,7 +126,7 @@ class Checkpoints:
         raise FsbError(f"no valid checkpoint in {self.folder}; tried steps {_listed(candidates)}")
 
     def close(self) -> None:
-        """Release what Orbax holds. Nothing is lost without it, for saving is synchronous."""
+        """Releases the resources of Orbax. Optional, since saving is synchronous."""
         if self._orbax is not None:
             self._orbax.close()
             self._orbax = None
@@ -131,7 +147,7 @@ class Checkpoints:
         try:
             if jax.process_index() == 0:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if not self._clean:  # what a killed run left
+                if not self._clean:  # remains of a killed run
                     for rest in self.folder.glob("*.orbax-checkpoint-tmp*"):
                         shutil.rmtree(rest, ignore_errors=True)
                 self._remove(step)
@@ -142,7 +158,7 @@ class Checkpoints:
                     state=ocp.args.StandardSave(storable(leaves)), meta=ocp.args.JsonSave(record)
                 ),
             )
-        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+        except (OSError, ValueError) as error:  # TensorStore reports a full disk as a ValueError
             full = "no space left on device" if "No space left" in str(error) else ""
             raise FsbError(
                 f"cannot write a checkpoint in {self.folder}: {full or first_line(error)[:120]}"
@@ -164,7 +180,7 @@ class Checkpoints:
             leaves = self._checkpointer().restore(self.folder / str(step), args=args).state
             leaves |= {name: empty_leaf(x) for name, x in targets.items() if not x.size}
             reason = "" if sha256(leaves) == record["sha256"] else "its SHA-256 differs"
-        except Exception as error:  # whatever a reader of damaged bytes comes up with
+        except Exception as error:  # damaged bytes can raise anything
             reason = f"{type(error).__name__}: {first_line(error)[:120]}"
         if not _agree(not reason):
             raise Damaged(reason or "another process cannot read it")
@@ -181,7 +197,7 @@ class Checkpoints:
         return found
 
     def _holds(self, step: int, record: dict[str, Any], state: PyTree) -> bool:
-        """Whether a valid checkpoint of this very state is there already."""
+        """Whether there is already a valid checkpoint of exactly this state."""
         try:
             same = step in self.steps() and read_record(self.folder / str(step)) == record
             if not _agree(same):
@@ -208,7 +224,7 @@ class Checkpoints:
         return steps[::-1]
 
     def _remove(self, step: int) -> None:
-        """Delete a checkpoint; the rename first, so that half of one is never taken for a whole."""
+        """Deletes a checkpoint. It is renamed first, so that no half of it is taken for a whole."""
         folder = self.folder / str(step)
         if folder.exists():
             doomed = folder.with_name(f"{step}.{os.getpid()}.orbax-checkpoint-tmp-deleted")
@@ -217,7 +233,7 @@ class Checkpoints:
 
 
 def _agree(valid: bool) -> bool:
-    """Whether all processes say so: none may go on with another checkpoint than the others."""
+    """Whether all processes agree, since all must go on from the same checkpoint."""
     if jax.process_count() == 1:
         return valid
     from jax.experimental import multihost_utils

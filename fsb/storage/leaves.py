@@ -1,4 +1,4 @@
-"""A state as named leaves: their types, their hash, and the state made of them again."""
+"""A state as a dictionary of named leaves: their types, their hash, and back to the state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fsb.types import PyTree
 
 
 def named_leaves(state: PyTree) -> dict[str, Any]:
-    """Leaf by path, in the order of the tree. Python and NumPy numbers become NumPy arrays.
+    """The leaves by their paths, in the order of the tree. Numbers become NumPy arrays.
 
     >>> named_leaves({"w": (3, 4.5)})
     {"state['w'][0]": array(3), "state['w'][1]": array(4.5)}
@@ -25,7 +25,7 @@ def named_leaves(state: PyTree) -> dict[str, Any]:
 
 
 def signature(leaves: dict[str, Any]) -> dict[str, str]:
-    """Type and shape by name, of arrays or of ``jax.ShapeDtypeStruct``.
+    """The type and shape of each array or ``jax.ShapeDtypeStruct``, by name.
 
     >>> signature(named_leaves({"w": np.zeros((2, 3), np.float32)}))
     {"state['w']": 'float32[2, 3]'}
@@ -34,10 +34,10 @@ def signature(leaves: dict[str, Any]) -> dict[str, str]:
 
 
 def sha256(leaves: dict[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and bytes: equal exactly where all bits are equal.
+    """SHA-256 over the names, types, shapes and bytes of what ``named_leaves`` returns.
 
-    Takes what ``named_leaves`` returns. Where an array is spread over processes every process
-    must call it; it is gathered leaf by leaf.
+    If an array is sharded over processes, every process must call this; leaves are gathered one
+    by one.
     """
     total = hashlib.sha256()
     for name, kind in sorted(signature(leaves).items()):
@@ -47,7 +47,7 @@ def sha256(leaves: dict[str, Any]) -> str:
 
 
 def restore_target(leaf: Any) -> Any:
-    """What Orbax restores a leaf onto."""
+    """The target that Orbax restores a leaf onto."""
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return np.asarray(leaf)
     sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -55,7 +55,7 @@ def restore_target(leaf: Any) -> Any:
 
 
 def storable(leaves: dict[str, Any]) -> dict[str, Any]:
-    """The leaves Orbax can store: it refuses arrays of size zero."""
+    """The leaves that Orbax can store: it refuses arrays of size zero."""
     return {name: leaf for name, leaf in leaves.items() if leaf.size}
 
 
@@ -65,7 +65,7 @@ def empty_leaf(target: Any) -> Any:
 
 
 def rebuilt(like: PyTree, leaves: dict[str, Any]) -> PyTree:
-    """The state from its leaves, with numbers where ``like`` has numbers."""
+    """The state from its named leaves, with Python numbers where ``like`` has them."""
     arrays = jax.Array | jax.ShapeDtypeStruct | np.ndarray
     old, structure = jax.tree.flatten(like)
     new = [leaves[name] for name in named_leaves(like)]

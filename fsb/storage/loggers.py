@@ -1,7 +1,7 @@
-"""Numbers of a run, on disk and on Weights & Biases.
+"""Loggers: where the numbers of a run go besides its own metrics.csv.
 
-A logger is an object with ``log(step, metrics, images)`` and ``finish()``. A factory of loggers
-takes the run folder and the config of the run first, then the keys of ``configs/logger/*.yaml``.
+A factory takes the run folder and the configuration of the run, then the keys of
+``configs/logger/*.yaml``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Mode = Literal["offline", "online", "disabled"]
 
 
 class Logger(Protocol):
-    """Where the numbers of a run go beside its own ``metrics.csv``.
+    """What a factory of loggers returns.
 
-    pictures: whether it has a use for images, which cost something to make.
+    pictures: whether the logger takes images, which cost time to make.
     """
 
     pictures: bool
@@ -31,10 +31,10 @@ class Logger(Protocol):
     def log(
         self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = ...
     ) -> None:
-        """Log scalars and uint8 images [H, W] or [H, W, 3] of one step."""
+        """Logs scalars and uint8 images [H, W] or [H, W, 3] of one step."""
 
     def finish(self) -> None:
-        """Send what is left; called once, at the end of the run."""
+        """Sends what is left; called once, at the end of the run."""
 
 
 class _NoLogger:
@@ -50,7 +50,7 @@ class _NoLogger:
 
 
 def no_logger(folder: str | Path | None = None, config: Mapping[str, Any] | None = None) -> Logger:
-    """A logger that does nothing: the run folder alone keeps the numbers."""
+    """A logger that does nothing: the numbers are kept in the run folder alone."""
     return _NoLogger()
 
 
@@ -66,14 +66,20 @@ def wandb_logger(
 ) -> Logger:
     """A logger to Weights & Biases that never blocks or ends a run.
 
-    folder: the run folder; files go under ``<folder>/wandb``, and the id kept there makes a
-        resumed run go on as the same W&B run.
-    config: nested dict of the whole run.
-    mode: "offline" (no login; send later with ``wandb sync``), "online" (falls back to offline
-        where there is no login or no answer within ``init_timeout`` seconds) or "disabled".
-    group: runs of one group are shown together; by default the name of the estimator.
-    Only the first process of several logs. Raises ``FsbError`` for another mode, and where the
-    package is absent.
+    Only the first of several processes logs.
+
+    Args:
+      folder: the run folder. Files go under ``<folder>/wandb``; the id kept there lets a resumed
+        run continue the same W&B run.
+      config: the whole configuration of the run.
+      project, entity, tags: as W&B has them.
+      mode: "offline" (no login; send later with ``wandb sync``), "online" (falls back to offline
+        without a login or an answer within ``init_timeout``) or "disabled".
+      group: runs of one group are shown together; by default the name of the estimator.
+      init_timeout: seconds.
+
+    Raises:
+      FsbError: if the mode is unknown, or wandb is not installed.
     """
     if mode not in get_args(Mode):
         raise unknown("logger.mode", mode, get_args(Mode))

@@ -1,4 +1,4 @@
-"""The numbers of a run as a CSV file that grows a line at a time."""
+"""CSV files: the numbers of a run, one line at a time, and tables in one piece."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ Row = dict[str, Any]
 
 
 class MetricsFile:
-    """A CSV file with one line per ``append``; the header grows when a new column comes.
+    """A CSV file with one line per ``append``; the header grows with new columns.
 
-    Floats are written so that they read back exactly. A line is on disk when ``append`` returns;
-    one that a killed run left half-written is dropped. In a run of several processes only the
-    first one writes.
+    Floats are read back exactly as they were written. A line is on disk when ``append`` returns; a
+    half-written line of a killed run is dropped. Only the first of several processes writes.
 
     >>> import tempfile
     >>> file = MetricsFile(tempfile.mkdtemp() + "/metrics.csv")
@@ -37,9 +36,10 @@ class MetricsFile:
         self._columns: list[str] | None = None
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row of numbers or strings; ``None`` leaves the cell empty.
+        """Adds a row of numbers or strings; ``None`` leaves the cell empty.
 
-        Raises ``FsbError`` where the file cannot be written.
+        Raises:
+          FsbError: if the file cannot be written.
         """
         if jax.process_index() != 0:
             return
@@ -54,9 +54,10 @@ class MetricsFile:
             raise FsbError(f"cannot write {self.path}: {error.strerror}") from error
 
     def read(self) -> list[Row]:
-        """All whole rows, with ints and floats where the text is one; empty cells are left out.
+        """All complete rows; cells become ints or floats if they can, empty ones are left out.
 
-        Raises ``FsbError`` where the file cannot be read.
+        Raises:
+          FsbError: if the file cannot be read.
         """
         try:
             text = self.path.read_text("utf-8") if self.path.exists() else ""
@@ -67,7 +68,7 @@ class MetricsFile:
         return [{k: _parsed(v) for k, v in row.items() if k is not None and v} for row in rows]
 
     def truncate(self, step: int) -> None:
-        """Keep the rows up to and with ``step``, for a run that goes on from there."""
+        """Drops the rows after ``step``, for a run that continues from there."""
         if jax.process_index() == 0 and self.path.exists():
             self._write([row for row in self.read() if row.get("step", step) <= step])
 

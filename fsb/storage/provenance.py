@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, device and versions, as every record says them."""
+"""Where numbers come from: commit, device and versions, as every record has them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb"
 
 
 def provenance() -> dict[str, Any]:
-    """What a summary says of its origin: ``git_commit``, ``device`` and ``versions``."""
+    """The origin of a record: ``git_commit``, ``device`` and ``versions``."""
     return {"git_commit": git_commit(), "device": device(), "versions": versions()}
 
 
@@ -30,7 +30,7 @@ def factory_name(node: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers may depend on, where installed."""
+    """Versions of Python and of the installed packages that numbers may depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -41,10 +41,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: str | Path | None = None) -> str | None:
-    """Commit of the checkout that tracks ``folder`` (fsb's own by default), "-dirty" if changed.
+    """The commit of the checkout that tracks ``folder`` (by default that of fsb itself).
 
-    ``None`` where git is absent, or the folder is in no checkout or is not tracked by it, as a
-    virtual environment inside somebody's checkout is not.
+    It ends in "-dirty" if tracked files were changed. None if there is no git, or no checkout
+    tracks the folder, as with a virtual environment inside another project's checkout.
     """
     folder = Path(folder) if folder is not None else Path(__file__).parent
 

@@ -1,4 +1,4 @@
-"""The folder of a run: made once, never overwritten, and saying what produced it."""
+"""The folder of a run: made once and never overwritten; its summary.json."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ def _claimed(folder: Path, claim: str) -> bool:
 
 
 def write_summary(folder: str | Path, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Add ``entries`` to ``summary.json`` in ``folder``, atomically; returns all it holds now.
+    """Adds ``entries`` to summary.json in ``folder``, atomically; returns all of its entries.
 
-    Raises ``FsbError`` where the file cannot be read or written.
+    Raises:
+      FsbError: if the file cannot be read or written.
     """
     path = Path(folder) / "summary.json"
     write_json_atomic(path, {**read_summary(folder), **entries})
@@ -74,9 +75,10 @@ def write_summary(folder: str | Path, entries: Mapping[str, Any]) -> dict[str, A
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
-    """What ``summary.json`` in ``folder`` holds; nothing where there is none yet.
+    """The entries of summary.json in ``folder``; empty if there is no such file yet.
 
-    Raises ``FsbError`` where it is not a JSON object.
+    Raises:
+      FsbError: if it cannot be read, or is not a JSON object.
     """
     path = Path(folder) / "summary.json"
     try:

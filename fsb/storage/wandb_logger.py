@@ -1,4 +1,4 @@
-"""The logger to Weights & Biases: see ``fsb.storage.loggers.wandb_logger``."""
+"""The implementation of ``fsb.storage.loggers.wandb_logger``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from fsb.errors import FsbError, first_line
 from fsb.storage.atomic import write_text_atomic
 
-FINISH_TIMEOUT = 60.0  # seconds an online run may take to send what is left
+FINISH_TIMEOUT = 60.0  # seconds for an online run to send what is left
 
 
 class WandbLogger:
-    """Scalars and images of a run. The first failure is one warning, and the last call made."""
+    """Logs scalars and images of a run. It warns at the first failure and then stops logging."""
 
     pictures = True
 
@@ -39,11 +39,11 @@ class WandbLogger:
         settings: dict[str, Any] = {
             "init_timeout": init_timeout,
             "finish_timeout": FINISH_TIMEOUT,
-            "console": "off",  # it would take the terminal from the progress bar
+            "console": "off",  # else it captures the terminal of the progress bar
             "silent": True,
         }
         run = {**run, "dir": str(folder), "config": config, "id": _identity(folder)}
-        run["reinit"] = "finish_previous"  # several runs of a sweep share a process
+        run["reinit"] = "finish_previous"  # the runs of a sweep share a process
         run["settings"] = wandb.Settings(**settings)
         if mode == "online":
             self._guarded(lambda: self._start_online(run), "going on offline")
@@ -52,24 +52,24 @@ class WandbLogger:
 
     def _start_online(self, run: dict[str, Any]) -> None:
         wandb = self._wandb
-        wandb.setup(wandb.Settings(silent=True))  # else login asks the server for a name to greet
-        if wandb.run is None and not wandb.login(prompt=False, verify=False):  # init would ask
+        wandb.setup(wandb.Settings(silent=True))  # else login contacts the server
+        if wandb.run is None and not wandb.login(prompt=False, verify=False):  # else it prompts
             raise ConnectionError("not logged in (`wandb login`)")
         try:
             self._start(mode="online", resume="allow", **run)
         except Exception:
-            wandb.teardown()  # the failed start holds the id
+            wandb.teardown()  # the failed start still holds the id
             raise
 
     def _start(self, **run: Any) -> None:
         self._run = self._wandb.init(**run)
-        # A resumed run may go back some steps, which W&B's own counter cannot.
+        # W&B's own counter cannot go back, as a resumed run may.
         self._run.define_metric("*", step_metric="step")
 
     def log(
         self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = {}
     ) -> None:
-        """Log scalars and uint8 images [H, W] or [H, W, 3] of one step."""
+        """Logs scalars and uint8 images [H, W] or [H, W, 3] of one step."""
 
         def send() -> None:
             pictures = {name: self._wandb.Image(image) for name, image in images.items()}
@@ -79,7 +79,7 @@ class WandbLogger:
             self._run = None
 
     def finish(self) -> None:
-        """Send what is left, for at most a minute."""
+        """Sends what is left, for at most a minute."""
         if self._run is not None:
             self._guarded(self._run.finish, "what it has lies in the run folder")
             self._run = None
@@ -87,7 +87,7 @@ class WandbLogger:
     def _guarded(self, call: Callable[[], Any], consequence: str) -> bool:
         try:
             call()
-        except Exception as error:  # nothing that W&B does may end a training
+        except Exception as error:  # no failure of W&B may end a training run
             reason = first_line(error)[:200]
             warnings.warn(f"Weights & Biases: {reason}; {consequence}", stacklevel=3)
             return False
@@ -95,7 +95,7 @@ class WandbLogger:
 
 
 def _identity(folder: Path) -> str:
-    """The id of the W&B run of this folder, kept there for a run that is resumed."""
+    """The W&B id of this run folder, kept in a file for when the run is resumed."""
     path = folder / "wandb" / "run_id"
     if not path.exists():
         write_text_atomic(path, uuid.uuid4().hex[:8] + "\n")

@@ -1,4 +1,4 @@
-"""What a model is judged by: ELBO, KL, active units, importance-weighted bounds."""
+"""Evaluation of a model: ELBO, KL, active units, importance-weighted bounds, images."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from fsb.training.step import Recipe
 from fsb.types import Array, Evidence, PyTree
 
 ACTIVE = 0.01
-"""A unit is active if the variance over the data of its posterior probability is above this."""
+"""A unit is active if its posterior probability has a larger variance over the data than this."""
 
 
 def evidence_of(
     recipe: Recipe, variables: PyTree, x: Array, key: Array
 ) -> tuple[Evidence, tuple[Site, ...]]:
-    """The evidence of x [B, ...] at one hard sample: never noisy or relaxed."""
+    """The evidence of x [B, ...] at one hard sample, never a noisy or relaxed one."""
     return record(lambda sample: recipe.model.apply(variables, x, sample), ancestral(key))
 
 
 def evaluate(
     recipe: Recipe, variables: PyTree, images: np.ndarray, key: Array, batch: int = 512
 ) -> dict[str, float]:
-    """Single-sample evaluation of stored images [N, ...], always with hard samples.
+    """Evaluates stored images [N, ...] with one hard sample each.
 
     Returns:
-      elbo, elbo_se: mean over the images and its standard error, in nats.
-      kl_1, kl_2, ...: of each layer, in nats, bottom first.
-      active_1, ...: number of active units of each layer.
-      collapsed_layers: how many layers, from the top down, have none: they tell nothing of x.
+      elbo, elbo_se: the mean over the images and its standard error, in nats.
+      kl_1, kl_2, ...: the KL of each layer, in nats, bottom first.
+      active_1, ...: the number of active units of each layer.
+      collapsed_layers: how many layers, from the top down, have no active unit.
     """
     total = None
     for number, (part, weight) in enumerate(_batches(recipe, images, batch)):
@@ -63,7 +63,7 @@ def bound(
     num_samples: int,
     batch: int = 128,
 ) -> tuple[float, float]:
-    """The K-sample importance-weighted bound: mean over the images and its standard error, nats."""
+    """The importance-weighted bound with K samples: its mean and standard error, in nats."""
     parts = [
         np.asarray(_bounds(recipe, variables, part, jax.random.fold_in(key, number), num_samples))
         for number, (part, _) in enumerate(_batches(recipe, images, batch))
@@ -73,7 +73,7 @@ def bound(
 
 
 def _batches(recipe: Recipe, images: np.ndarray, batch: int) -> Iterator[tuple[Array, Array]]:
-    """Batches of one shape, the last one filled up; weights [B] are 0 for what fills it."""
+    """Batches of one shape; the last is padded, and the weights [B] of the padding are 0."""
     batch = -(-min(batch, len(images)) // recipe.layout.size) * recipe.layout.size
     for start in range(0, len(images), batch):
         index = np.arange(start, start + batch)
@@ -120,7 +120,7 @@ def _added(left: PyTree, right: PyTree) -> PyTree:
 
 @functools.partial(jax.jit, static_argnums=0)
 def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> PyTree:
-    """The collection "statistics" of a model with BatchNorms, as it measures them on a batch."""
+    """The collection "statistics" of a model with BatchNorm, measured on one batch."""
     data_key, sample_key = jax.random.split(key)
     x = recipe.preprocess(data_key, images)
     measure = lambda sample: recipe.model.apply(variables, x, sample, mutable=["statistics"])
@@ -129,7 +129,7 @@ def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> 
 
 @functools.partial(jax.jit, static_argnums=0)
 def reconstruct(recipe: Recipe, variables: PyTree, images: Array, key: Array):
-    """x as the model saw it, and E[x | z_1] at one posterior sample, both [B, ...]."""
+    """The preprocessed x, and E[x | z_1] at one posterior sample, both [B, ...]."""
     data_key, sample_key = jax.random.split(key)
     x = recipe.preprocess(data_key, images)
     return x, evidence_of(recipe, variables, x, sample_key)[0].mean
@@ -137,5 +137,5 @@ def reconstruct(recipe: Recipe, variables: PyTree, images: Array, key: Array):
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def generate(recipe: Recipe, variables: PyTree, key: Array, count: int) -> Array:
-    """Means E[x | z_1] of ``count`` draws from the model."""
+    """The means E[x | z_1] of ``count`` draws from the model."""
     return recipe.model.apply(variables, key, count, method="generate")

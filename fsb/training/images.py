@@ -1,4 +1,4 @@
-"""The pictures of a run: reconstructions and samples, as files and as arrays for a logger."""
+"""The images of a run: reconstructions and samples, as files and as arrays for a logger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fsb.types import Array, PyTree
 
 ROWS, COLUMNS = 4, 10
 COUNT = ROWS * COLUMNS
-"""Images in a picture; a row of them is computed at a time, for a large net would fill memory."""
+"""Images per picture. One row is computed at a time, so that a large model fits in memory."""
 
 
 def draw(
@@ -22,8 +22,8 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images x of a split, their reconstructions, and samples, up to ``COUNT`` each, in [0, 1].
 
-    The samples of a model without ``generate``, such as one of structured prediction, are further
-    reconstructions of the first images.
+    A model without ``generate``, such as structured prediction, has no samples of its own: each row
+    shows ten reconstructions of one image.
     """
     recipe, images = parts.recipe, getattr(parts.data, split)[:COUNT]
     keys = jax.random.split(parts.key("pictures"), (2, ROWS))
@@ -35,7 +35,6 @@ def draw(
     def sample(number: int, key: Array) -> np.ndarray:
         if hasattr(recipe.model, "generate"):
             return np.asarray(evaluation.generate(recipe, variables, key, COLUMNS))
-        # It needs an image to begin with: a row shows ten means of the same one.
         same = np.repeat(images[number % len(images)][None], COLUMNS, axis=0)
         return reconstruct(same, key)[1]
 
@@ -47,7 +46,7 @@ def draw(
 
 
 def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
-    """The pictures as uint8 arrays."""
+    """Both pictures as uint8 arrays."""
     x, mean, samples = draw(parts, variables)
     return {
         "reconstructions": reconstruction_grid(x, mean),
@@ -56,7 +55,7 @@ def grids(parts: Parts, variables: PyTree) -> dict[str, np.ndarray]:
 
 
 def save(parts: Parts, variables: PyTree, folder: Path, title: str, split: str = "test") -> None:
-    """Saves reconstructions.png and samples.png; all processes must call it, the first writes."""
+    """Saves reconstructions.png and samples.png; every process must call it, the first writes."""
     x, mean, samples = draw(parts, variables, split)
     if jax.process_index() != 0:
         return

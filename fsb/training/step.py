@@ -1,4 +1,4 @@
-"""The train step: one visible pure function, and a compiled chunk of many steps."""
+"""The train step, a pure function, and a compiled chunk of many steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from fsb.types import Array, Estimator, Loss, PyTree
 
 
 class TrainState(NamedTuple):
-    """Everything a run needs to go on, and nothing that can be derived.
+    """Everything that a run needs to continue, and nothing that can be derived.
 
-    step: number of updates made, int32.
-    key: base key of the run; all noise of a step is folded from it and the step.
-    params, constants: of the model; the constants are not trained.
-    opt_state: of the optimizer.
-    control, control_opt_state, state: of the estimator; empty for local ones.
-    loss_sum: sum of the step losses since the last evaluation, in nats.
+    step: the number of updates so far, int32.
+    key: the base key of the run; the noise of a step is folded from it and the step.
+    params, constants: the model's variables; the constants are not trained.
+    opt_state: the optimiser's state.
+    control, control_opt_state, state: the estimator's; empty for local estimators.
+    loss_sum: the sum of the losses of the steps since the last evaluation, in nats.
     """
 
     step: Array
@@ -42,12 +42,12 @@ class TrainState(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What a train step is made of: pure functions, chosen once.
+    """The pure functions that make up a train step.
 
     model: a Flax module, ``apply(variables, x, sample) -> Evidence``.
     objective: ``objective(evidence, step) -> losses [B]``.
     preprocess: ``preprocess(key, stored images) -> x``, with fresh noise from the key.
-    layout: the devices; a batch is split over them.
+    layout: the devices, over which a batch is split.
     """
 
     model: Any
@@ -69,13 +69,13 @@ def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainS
     """The state before the first step.
 
     Args:
-      images: a batch of stored images [B, ...], for its shape alone.
-      mean: of the preprocessed training images, shaped like one of them.
+      images: a batch of stored images [B, ...]; only its shape matters.
+      mean: the mean of the preprocessed training images, shaped like one of them.
 
     Raises:
-      FsbError: if the model has variables beside params, constants and the statistics that are
-        measured anew, such as running averages; or if it mixes examples under an estimator that
-        takes them for independent.
+      FsbError: if the model has variables other than params, constants and statistics, such as
+        running averages; or if it mixes the examples of a batch, and the estimator assumes that
+        they are independent.
     """
     key = jax.random.key(seed)
     params_key, control_key, data_key, run_key = jax.random.split(key, 4)
@@ -83,13 +83,13 @@ def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainS
     variables = recipe.model.init(params_key, x, lambda name, dist, eta: dist.mean(eta))
     if more := variables.keys() - {"params", "constants", "statistics"}:
         raise FsbError(
-            f"the model keeps {', '.join(sorted(more))} beside its params, which a run does not "
-            "update: put GroupNorm or LayerNorm in place of BatchNorm"
+            f"the model has the variables {', '.join(sorted(more))}, which a run does not update: "
+            "use GroupNorm or LayerNorm instead of BatchNorm"
         )
     if "statistics" in variables and recipe.estimator.rule is None:
         raise FsbError(
-            "BatchNorm makes the losses of a batch depend on each other, for which only local "
-            "estimators are right, such as st, darn and foust; or choose model.norm=group"
+            "BatchNorm makes the losses of a batch depend on each other; only local estimators, "
+            "such as st, darn and foust, are correct then; or choose model.norm=group"
         )
     params, constants = variables["params"], {"mean": mean}
     control, state = init(recipe.estimator, recipe.loss(constants, x, 0), params, control_key)
@@ -138,21 +138,20 @@ def step(recipe: Recipe, train: TrainState, images: Array) -> TrainState:
 def run_steps(
     recipe: Recipe, train: TrainState, images: Array, indices: Array, count: Array
 ) -> TrainState:
-    """The first ``count`` of the steps whose batches are ``images[indices[i]]``, as one program.
+    """Runs ``count`` steps, on the batches ``images[indices[i]]``, as one compiled program.
 
-    ``count`` is not static: every chunk of a run, the short last one included, is one and the same
-    executable, and so the numbers do not depend on where the chunks are cut. Nor do they on the
-    number of rows of ``indices``.
+    ``count`` is not static: every chunk of a run runs the same executable, also a shorter last one,
+    so the numbers depend neither on where the chunks end nor on the number of rows of ``indices``.
 
     Args:
-      train: donated.
+      train: the state; it is donated.
       images: stored images [N, ...].
       indices: int32 [at least count, B].
     """
 
     def body(i, train):
-        # The barrier ties the row to the step: were it the only one, it would be taken for a
-        # constant of the loop, and another program made of the rest.
+        # The barrier ties the row to the step. Without it, the compiler takes a single row for a
+        # constant of the loop and compiles the rest differently.
         rows, number = jax.lax.optimization_barrier((indices[i], train.step))
         return step(recipe, train._replace(step=number), jnp.take(images, rows, axis=0))
 
@@ -163,11 +162,11 @@ def run_steps(
 def gradient_statistics(
     recipe: Recipe, train: TrainState, images: Array, key: Array, draws: int = 10
 ) -> dict[str, Array]:
-    """Norm and variance of the estimate on one batch, the noise of data and sites redrawn.
+    """Norm and variance of the estimate on one batch, over new noise of data and sites.
 
     Returns:
-      gradient_norm: root mean square of |g| over the draws.
-      gradient_variance: trace of the covariance of g, sum over params of the unbiased variance.
+      gradient_norm: the root mean square of |g| over the draws.
+      gradient_variance: the trace of the covariance of g, from the unbiased variances.
     """
 
     def add(total, key):
