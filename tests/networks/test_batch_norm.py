@@ -100,7 +100,7 @@ def test_computed_anew_it_has_the_same_gradient(trained, key):
 
 def test_only_local_estimators_train_it():
     (config,) = preflight("train", [*RUN, "estimator=disarm"], Train)
-    with pytest.raises(FsbError, match="only local estimators are right, such as st, darn and"):
+    with pytest.raises(FsbError, match="only local estimators, such as st, darn and"):
         try_step(assemble(config))
 
 
