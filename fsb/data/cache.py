@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsb.data.find import Missing, cache_home
-from fsb.data.readers import Raw
+from fsb.data.raw import Raw
 from fsb.errors import FsbError
 
 SPLITS = ("train", "valid", "test")
-_LAYOUT = 1  # raise it when the meaning of the stored bytes changes
+_LAYOUT = 2  # raise it when the meaning of the stored bytes changes
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,11 @@ def cached(
     damage = None
     if folder.exists():
         try:
-            return open_cache(folder)
+            opened = open_cache(folder)
+            changed = _changed(opened.meta)
+            if not changed:
+                return opened
+            log.warning("%s has changed; preparing %s again", changed, name)
         except FsbError as error:
             damage = error
             log.warning("%s; preparing it again", error)
@@ -66,6 +70,23 @@ def cached(
         raise
     _write(folder, raw, {"name": name, "arguments": dict(arguments), "root": root})
     return open_cache(folder)
+
+
+def _stamp(path: str | Path) -> list[int] | None:
+    """What changes when a file is written or replaced; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _changed(meta: Mapping[str, Any]) -> str | None:
+    """The first source file that is there and is not what the copy was made of."""
+    for path, stamp in meta["files"].items():
+        if _stamp(path) not in (None, stamp):
+            return path
+    return None
 
 
 def _folder(name: str, arguments: Mapping[str, Any], root: str | None) -> Path:
@@ -115,6 +136,7 @@ def _write(folder: Path, raw: Raw, meta: dict[str, Any]) -> None:
                 os.fsync(file.fileno())
             entries[split] = {"shape": list(images.shape), "crc32": zlib.crc32(images.data)}
         about = {"source": raw.source, "verified": raw.verified, "notes": raw.notes}
+        about["files"] = {str(path.absolute()): _stamp(path) for path in raw.files}
         text = json.dumps({**meta, **about, "splits": entries}, indent=2)
         (temporary / "meta.json").write_text(text, encoding="utf-8")
         _publish(temporary, folder)
@@ -132,7 +154,9 @@ def _publish(temporary: Path, folder: Path) -> None:
         os.replace(temporary, folder)
     except OSError:  # a folder is there: a damaged one, or another process was faster
         try:
-            open_cache(folder)
+            stale = _changed(open_cache(folder).meta)
         except FsbError:
+            stale = "damaged"
+        if stale:
             shutil.rmtree(folder)
             os.replace(temporary, folder)

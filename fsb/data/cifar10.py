@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,8 @@ from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.prepared import fetch, prepared_reader
 from fsb.data.preprocess import Binarisation
-from fsb.data.readers import Published, Raw, reading
+from fsb.data.raw import Published, Raw
+from fsb.data.readers import archive_members, read_bytes, read_image, reading
 
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _FILES = (*_TRAIN, "test_batch.bin")
@@ -75,24 +75,18 @@ def _records(content: bytes) -> np.ndarray:
 
 def _read_bin(path: Path) -> np.ndarray:
     with reading(path):
-        return _records(path.read_bytes())
+        return _records(read_bytes(path))
 
 
 def _read_tar(path: Path) -> list[np.ndarray]:
-    with reading(path), tarfile.open(path) as archive:
-        # One pass in the archive's own order: seeking back in a gzip stream reads it anew.
-        files = {}
-        for member in archive:
-            name = member.name.rsplit("/", 1)[-1]
-            if name in _FILES and (stream := archive.extractfile(member)):
-                files[name] = _records(stream.read())
+    with reading(path):
+        members = ((name.rsplit("/", 1)[-1], content) for name, content in archive_members(path))
+        files = {name: _records(content) for name, content in members if name in _FILES}
         return [files[name] for name in _FILES]
 
 
 def _read_tile(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with reading(path), Image.open(path) as picture:
-        tile = np.asarray(picture.convert("RGB"))
+    with reading(path):
+        tile = np.asarray(read_image(path, path, ["WEBP"]))
         rows, columns = tile.shape[0] // 32, tile.shape[1] // 32
         return tile.reshape(rows, 32, columns, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fsb.data import cache, find
 from fsb.data.preprocess import Preprocess, choose
-from fsb.data.readers import Published, Raw, carve, check
+from fsb.data.raw import Published, Raw, carve, check, require_images
 
 Reader = Callable[[Path], Raw | None]
 """``reader(folder) -> Raw``, or None where the folder does not hold its files."""
@@ -62,7 +62,7 @@ def files_reader(
 
     def reader(folder: Path) -> Raw | None:
         found = find.locate(names, folder, places)
-        return read(found) if found else None
+        return read(found)._replace(files=tuple(found)) if found else None
 
     return reader
 
@@ -102,7 +102,7 @@ def load(
             found = _first(readers, [download()])
         if found is None:
             raise find.missing(name, wanted, where, can_download)
-        found = check(found, published or {}, verify)
+        found = check(require_images(found), published or {}, verify)
         if valid is not None:
             found = carve(found, valid)
         stored = {

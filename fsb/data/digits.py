@@ -13,7 +13,8 @@ import numpy as np
 from fsb.constraints import Seed
 from fsb.data.dataset import Dataset
 from fsb.data.preprocess import Binarisation, choose
-from fsb.data.readers import digest, reading
+from fsb.data.raw import digest
+from fsb.data.readers import reading
 from fsb.errors import FsbError
 
 _FILE = Path(__file__).with_name("digits.csv.gz")

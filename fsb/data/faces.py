@@ -9,7 +9,8 @@ import numpy as np
 from fsb.constraints import Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.preprocess import Binarisation
-from fsb.data.readers import Raw, read_mat, read_npz, reading
+from fsb.data.raw import Raw
+from fsb.data.readers import read_mat, read_npz, reading
 from fsb.errors import FsbError
 
 _PLACES = (".", "faces", "tfd", "TFD")

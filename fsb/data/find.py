@@ -59,7 +59,7 @@ def locate(names: Sequence[str], folder: Path, places: Iterable[str]) -> list[Pa
 
 def _present(path: Path) -> Path | None:
     both = (path, path.with_name(path.name + ".gz"))
-    return next((candidate for candidate in both if candidate.exists()), None)
+    return next((candidate for candidate in both if candidate.is_file()), None)
 
 
 def missing(name: str, wanted: str, where: Sequence[Path], can_download: bool) -> Missing:

@@ -16,7 +16,7 @@ from fsb.data.miniimagenet_sources import SPLITS, WANTED, Part, Source, opened
 from fsb.data.prepared import examples, newest_version
 from fsb.data.preprocess import Binarisation
 from fsb.data.progress import track
-from fsb.data.readers import Raw
+from fsb.data.raw import Raw
 from fsb.errors import FsbError, unknown
 
 _CLASSES = {"train": 64, "val": 16, "test": 20}

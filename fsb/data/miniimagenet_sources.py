@@ -6,9 +6,7 @@ import csv
 import hashlib
 import io
 import re
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +17,7 @@ import numpy as np
 
 from fsb.data.find import locate
 from fsb.data.pickles import load_arrays
-from fsb.data.readers import read_bytes, read_npz, reading
+from fsb.data.readers import archive_members, read_bytes, read_image, read_npz, reading
 from fsb.errors import FsbError
 
 SPLITS = ("train", "val", "test")
@@ -39,6 +37,7 @@ _ARCHIVES = tuple(
     for stem in ("mini-imagenet", "miniimagenet", "mini_imagenet", "miniImageNet")
     for ending in (".zip", ".tar", ".tar.gz", ".tgz")
 )
+_FORMATS = ("JPEG", "PNG")
 _IMAGE = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
 
@@ -69,8 +68,7 @@ def opened(folder: Path) -> Iterator[Source | None]:
         yield source
         return
     with tempfile.TemporaryDirectory(prefix="fsb-") as inside:
-        with reading(archive):
-            _unpack(archive, Path(inside))
+        _unpack(archive, Path(inside))
         top = [path.name for path in Path(inside).iterdir() if path.is_dir()]
         source = _plain(Path(inside), (*_PLACES, *top))
         if source is None:
@@ -86,7 +84,7 @@ def _plain(folder: Path, places: tuple[str, ...]) -> Source | None:
 
 def _subset(folder: Path) -> Source | None:
     path = folder / _SUBSET
-    if not path.exists():
+    if not path.is_file():
         return None
     arrays = read_npz(path)
     with reading(path):
@@ -150,7 +148,7 @@ def _image_file(folder: Path, name: str, label: str, listed: dict[Path, list[Pat
     """
     for base in (folder / "images", folder, folder / "train"):
         for path in (base / name, base / label / name):
-            if path.exists():
+            if path.is_file():
                 return path
         home = base / label
         if home not in listed:
@@ -179,24 +177,15 @@ def _split_folders(folder: Path) -> Source | None:
 def _images_in(home: Path) -> list[Path]:
     if not home.is_dir():
         return []
-    return sorted(path for path in home.iterdir() if _IMAGE.search(path.name))
+    return sorted(path for path in home.iterdir() if _IMAGE.search(path.name) and path.is_file())
 
 
 def _decode_file(path: Path) -> Any:
-    with reading(path):
-        return _decode(path.read_bytes(), path)
+    return read_image(path, path, _FORMATS)
 
 
 def _decode_all(files: list[np.ndarray], path: Path) -> Iterator[Any]:
-    return (_decode(file.tobytes(), path) for file in files)
-
-
-def _decode(content: bytes, path: Path) -> Any:
-    """A JPEG or PNG as an RGB PIL image. Raises ``FsbError`` that names ``path``."""
-    from PIL import Image
-
-    with reading(path):
-        return Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).convert("RGB")
+    return (read_image(file.tobytes(), path, _FORMATS) for file in files)
 
 
 def _first_archive(folder: Path) -> Path | None:
@@ -206,22 +195,9 @@ def _first_archive(folder: Path) -> Path | None:
 
 def _unpack(archive: Path, into: Path) -> None:
     """Regular files alone, each below ``into`` whatever its name says."""
-    for name, content in _members(archive):
+    for name, content in archive_members(archive):
         parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
         if parts and (_IMAGE.search(name) or name.endswith((".csv", ".csv.gz", ".pkl"))):
             path = into.joinpath(*parts)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-
-
-def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as zipped:
-            for info in zipped.infolist():
-                if not info.is_dir():
-                    yield info.filename, zipped.read(info)
-        return
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if member.isfile() and (stream := tar.extractfile(member)):
-                yield member.name, stream.read()

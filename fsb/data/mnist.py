@@ -10,7 +10,8 @@ from fsb.constraints import Count, Seed
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.prepared import fetch, prepared_reader
 from fsb.data.preprocess import Binarisation
-from fsb.data.readers import Published, Raw, read_idx
+from fsb.data.raw import Published, Raw
+from fsb.data.readers import read_idx
 
 _FILES = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 

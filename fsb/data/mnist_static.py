@@ -9,7 +9,8 @@ import numpy as np
 
 from fsb.data.dataset import Dataset, files_reader, load
 from fsb.data.prepared import fetch, prepared_reader
-from fsb.data.readers import Published, Raw, read_bytes, read_npz, reading
+from fsb.data.raw import Published, Raw
+from fsb.data.readers import read_bytes, read_npz, reading
 
 _SPLITS = ("train", "valid", "test")
 _AMAT = tuple(f"binarized_mnist_{split}.amat" for split in _SPLITS)

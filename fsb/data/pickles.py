@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fsb.data.readers import reading
+from fsb.data.readers import reading, require_file
 from fsb.errors import FsbError
 
 
@@ -23,7 +23,7 @@ def load_arrays(path: Path) -> Any:
 
     Raises ``FsbError`` where the pickle names anything else, or is damaged.
     """
-    with reading(path), open(path, "rb") as file:
+    with reading(path), open(require_file(path), "rb") as file:
         # latin1 keeps the bytes of arrays that Python 2 wrote.
         unpickler = _Restricted(file, encoding="latin1")
         unpickler.path = path

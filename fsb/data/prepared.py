@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fsb.data.find import downloads
-from fsb.data.readers import Raw, reading
+from fsb.data.raw import Raw
+from fsb.data.readers import reading
 from fsb.errors import FsbError
 
 _REACH_SECONDS = 5.0

@@ -3,147 +3,170 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import pickle
+import io
+import math
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fsb.errors import FsbError
 
-_DAMAGE = (
-    OSError,  # unreadable, bad gzip, not an image
-    EOFError,
-    SyntaxError,  # Pillow's word for a broken PNG
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    pickle.UnpicklingError,
-    NotImplementedError,
-    RecursionError,
-    MemoryError,
-    OverflowError,
-)
+MOST_BYTES = 2 * 2**30
+"""What an archive or a file of arrays may unpack to: more than any data set served here."""
 
+MOST_STREAMED = 2**28
+"""What a single stream may unpack to; those of the published files are at most 80 MB."""
 
-class Raw(NamedTuple):
-    """What a reader found: uint8 images of each split, where, and whether they were verified.
-
-    verified: the bytes are the published ones, by checksum.
-    comparable: a published checksum, where there is one, is that of these images in this order.
-    """
-
-    splits: dict[str, np.ndarray]
-    source: str
-    verified: bool = False
-    notes: str = ""
-    comparable: bool = True
-
-
-Published = Mapping[str, tuple[int, str]]
-"""Of each published split: the number of images and the sha256 of all its pixels."""
+MOST_PIXELS = 2**26
+"""Of one image file: four times the largest of ImageNet."""
 
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a decoder raise into one ``FsbError`` that names it."""
+    """Turns whatever a decoder raises on a damaged or hostile file into one ``FsbError``."""
     try:
         yield
     except FsbError:
         raise
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise FsbError(f"{path}: damaged, truncated or in another format ({reason})") from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, gunzipped where its name ends in .gz."""
+def require_file(path: Path) -> Path:
+    """The path of a regular file; a FIFO or a device would block for ever when it is opened.
+
+    Raises:
+      FsbError: if it is anything else.
+    """
+    if not path.is_file():
+        raise FsbError(f"{path}: not a regular file")
+    return path
+
+
+def bounded(total: int, path: Path, most: int = MOST_BYTES) -> None:
+    """Refuses a file that unpacks to more than ``most`` bytes.
+
+    Raises:
+      FsbError: if ``total`` is above ``most``.
+    """
+    if total > most:
+        raise FsbError(
+            f"{path}: unpacks to more than {most >> 20} MiB, more than any data set here"
+        )
+
+
+def read_bytes(path: Path, most: int = MOST_STREAMED) -> bytes:
+    """The content of a file, unzipped if its name ends in .gz; at most ``most`` bytes."""
+    require_file(path)
     with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        return file.read()
+        parts, total = [], 0
+        while part := file.read(2**24):
+            total += len(part)
+            bounded(total, path, most)
+            parts.append(part)
+        return b"".join(parts)
 
 
 def read_idx(path: Path) -> np.ndarray:
     """The uint8 images [N, H, W] of an idx file, as MNIST and its successors are published.
 
-    Raises ``FsbError`` on a wrong header or length.
+    Raises:
+      FsbError: if the header or the length is wrong.
     """
-    content = read_bytes(path)
-    with reading(path):
-        magic, *shape = struct.unpack(">IIII", content[:16])
+    require_file(path)
+    with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        magic, *shape = struct.unpack(">IIII", file.read(16))
         if magic != 0x803:
             raise FsbError(f"{path}: not an idx file of images (it starts with {magic:#x})")
-        return np.frombuffer(content, np.uint8, offset=16).reshape(shape)
+        size = math.prod(shape)
+        bounded(size, path, MOST_STREAMED)
+        content = file.read(size + 1)  # one more shows that it does not end there
+        return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file; nothing pickled is loaded."""
+    with reading(path), zipfile.ZipFile(require_file(path)) as members:
+        bounded(sum(info.file_size for info in members.infolist()), path)
     with reading(path), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def read_image(content: bytes | Path, path: Path, formats: Sequence[str]) -> Any:
+    """An RGB PIL image of one of Pillow's ``formats``, from bytes or a file.
+
+    Raises:
+      FsbError: if it is damaged, of another format or larger than ``MOST_PIXELS``; it names
+        ``path``.
+    """
+    from PIL import Image
+
+    source = io.BytesIO(content) if isinstance(content, bytes) else require_file(content)
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(source, formats=tuple(formats)) as image:
+            if not 0 < image.width * image.height <= MOST_PIXELS:
+                raise ValueError(f"an image of {image.width} x {image.height} pixels")
+            return image.convert("RGB")
+
+
+def archive_members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the regular files in a zip or tar archive, in its own order.
+
+    Raises:
+      FsbError: if the archive is damaged or unpacks to too much.
+    """
+    require_file(archive)
+    total = 0
+    with reading(archive):
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as zipped:
+                bounded(sum(info.file_size for info in zipped.infolist()), archive)
+                for info in zipped.infolist():
+                    if not info.is_dir():
+                        yield info.filename, zipped.read(info)
+            return
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                total += member.size
+                bounded(total, archive)
+                if member.isfile() and (stream := tar.extractfile(member)):
+                    yield member.name, stream.read()
 
 
 def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     """The arrays ``names`` of a MATLAB file, as far as they are there."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     with reading(path):
-        try:
-            return loadmat(path, variable_names=names)
-        except MatReadError as error:  # of a family of its own
-            raise ValueError(str(error)) from error
+        bounded(_mat_size(require_file(path)), path)
+        return loadmat(path, variable_names=names)
 
 
-def check(raw: Raw, published: Published, verify: bool) -> Raw:
-    """``raw`` with ``verified`` set: every split has the published checksum.
-
-    Raises ``FsbError`` where ``verify`` is true and a count or a comparable checksum differs.
-    """
-    problems = [
-        problem
-        for split, (count, sha256) in published.items()
-        if (problem := _difference(raw.splits[split], count, sha256 if raw.comparable else None))
-    ]
-    if problems and verify:
-        raise FsbError(
-            f"{raw.source}: {problems[0]}; replace it, or data.verify=false to accept it"
-        )
-    checked = bool(published) and raw.comparable and not problems
-    return raw._replace(verified=raw.verified or checked)
-
-
-def _difference(images: np.ndarray, count: int, sha256: str | None) -> str:
-    if len(images) != count:
-        return f"{len(images)} images where {count} were published"
-    if sha256 and digest(images) != sha256:
-        return "its images are not the published ones (their sha256 differs)"
-    return ""
-
-
-def digest(images: np.ndarray) -> str:
-    """The sha256 of all pixels in order."""
-    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-
-
-def carve(raw: Raw, valid: int) -> Raw:
-    """``raw`` with the last ``valid`` training images made the valid split.
-
-    Raises ``FsbError`` unless 0 < valid < the number of training images.
-    """
-    images = raw.splits["train"]
-    if not 0 < valid < len(images):
-        raise FsbError(f"data.valid={valid}: must lie between 1 and {len(images) - 1}")
-    cut = len(images) - valid
-    return raw._replace(splits={**raw.splits, "train": images[:cut], "valid": images[cut:]})
+def _mat_size(path: Path) -> int:
+    """Bytes of all variables of a MATLAB file of version 5, unpacked piece by piece."""
+    total, unpacker = 0, zlib.decompressobj()
+    with open(path, "rb") as file:
+        file.seek(128)
+        while len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack("<II", tag)
+            total += size
+            end = file.tell() + size
+            if kind == 15:  # compressed
+                unpacker, left = zlib.decompressobj(), size
+                while left > 0 and total <= MOST_BYTES and (part := file.read(min(left, 2**16))):
+                    left -= len(part)
+                    total += len(unpacker.decompress(part))
+            if total > MOST_BYTES:
+                break
+            file.seek(end)
+    return total

@@ -7,7 +7,7 @@ import pytest
 
 from fsb.data.cache import cached, open_cache
 from fsb.data.find import Missing
-from fsb.data.readers import Raw
+from fsb.data.raw import Raw
 from fsb.errors import FsbError
 
 

@@ -3,7 +3,8 @@ import gzip
 import numpy as np
 import pytest
 
-from fsb.data.readers import Raw, carve, check, digest, read_idx, read_npz, reading
+from fsb.data.raw import Raw, carve, check, digest
+from fsb.data.readers import read_idx, read_npz, reading
 from fsb.errors import FsbError
 
 

@@ -108,7 +108,9 @@ def test_batch_norm_is_refused(run):
 
     parts, *_ = run
     recipe = parts.recipe._replace(model=Normalised())
-    with pytest.raises(FsbError, match=r"has the variables batch_stats, .* GroupNorm or LayerNorm instead of"):
+    with pytest.raises(
+        FsbError, match=r"has the variables batch_stats, .* GroupNorm or LayerNorm instead of"
+    ):
         jax.eval_shape(lambda: first_state(recipe, 0, parts.probe, parts.data.mean))
 
 
