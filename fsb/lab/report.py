@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsb.diagnostics import Moments
+from fsb.diagnostics import GradientMoments
 from fsb.plots.curves import compare_curves
 from fsb.types import PyTree
 
@@ -95,15 +95,18 @@ def write_parameters(path: Path, step: int, params: PyTree, found: Mapping[str, 
         if new:
             lines.writerow(["step", "estimator", "parameter", "size", "mean_norm", "variance"])
         for name, result in found.items():
-            batches: Sequence[Moments] = result.batches
+            batches: Sequence[GradientMoments] = result.batches
             whole = batches[0]
             for batch in batches[1:]:
                 whole = whole.merge(batch)
             parts = zip(
-                leaves, np.split(whole.mean, ends), np.split(whole.spread, ends), strict=False
+                leaves,
+                np.split(whole.mean, ends),
+                np.split(whole.squared_deviations, ends),
+                strict=False,
             )
-            for (where, leaf), mean, spread in parts:
+            for (where, leaf), mean, squares in parts:
                 lines.writerow(
                     [step, name, jax.tree_util.keystr(where), np.size(leaf),
-                     float(np.linalg.norm(mean)), float(spread.sum() / (whole.draws - 1))]
+                     float(np.linalg.norm(mean)), float(squares.sum() / (whole.draws - 1))]
                 )  # fmt: skip

@@ -17,7 +17,7 @@ from fsb.estimators.baselines import Moments, features, follow, no_moments, runn
 from fsb.estimators.vimco import negative_bound, signals
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import importance_weighted_bound, log_weight, sampled_elbo
-from fsb.sites import ancestral, bind, record
+from fsb.sites import ancestral, bind, collect_sites
 
 KEY = jax.random.key(0)
 LOGITS = np.float32([[0.4, -0.8]])
@@ -390,7 +390,7 @@ def test_the_value_is_the_importance_weighted_bound(estimator):
 
     def log_weights(key):
         draw = lambda sample: model.apply(variables, x, sample)
-        return log_weight(record(draw, ancestral(key))[0])
+        return log_weight(collect_sites(draw, ancestral(key))[0])
 
     value, grads = jax.jit(fsb.value_and_grad(estimator, loss))(variables["params"], KEY)
     expected = -jax.jit(lambda k: importance_weighted_bound(log_weights, k, 5))(KEY).mean()
