@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: finish the chunk, save, and leave."""
+"""Graceful handling of Ctrl-C and SIGTERM: finish the chunk, save and exit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 
 class Interrupt:
-    """The signal that asked to stop; 0 while none has."""
+    """The signal that requested a stop; 0 if there was none."""
 
     signal: int = 0
 
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Interrupt]:
-    """Notes SIGINT and SIGTERM instead of obeying; a second one is obeyed at once.
+    """Records SIGINT and SIGTERM instead of acting on them; a second signal takes effect at once.
 
     >>> import os, signal
     >>> with interrupts() as asked:
