@@ -4,16 +4,16 @@ from importlib.metadata import version as _version
 
 from fsb import distributions, estimators, fourier
 from fsb.diagnostics import exact_gradient, sample_gradients
-from fsb.distributions import *  # noqa: F403 -- and that of the families there
+from fsb.distributions import *  # noqa: F403 -- distributions.__all__ is the list
 from fsb.errors import FsbError
-from fsb.estimators import *  # noqa: F403 -- the list of estimators is kept there
+from fsb.estimators import *  # noqa: F403 -- estimators.__all__ is the list
 from fsb.gradients import Gradients, init, stateful_value_and_grad, value_and_grad
 from fsb.runtime.xla import avoid_wrong_fusion as _avoid_wrong_fusion
 from fsb.types import Aux, Distribution, Estimator, Evidence, Rule
 
 __version__ = _version("fsb")
 
-_avoid_wrong_fusion()  # nothing was computed yet
+_avoid_wrong_fusion()  # before JAX computes anything
 
 __all__ = [
     "Aux",

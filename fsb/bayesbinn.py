@@ -1,13 +1,14 @@
-r"""Networks with binary weights: BayesBiNN as derived, as published, and what the latter comes to.
+r"""Optimisers for binary weights: BayesBiNN as derived, as released, and what that reduces to.
 
 A weight w in {-1, 1} has the natural parameter lam = logit(P(w = 1)) / 2 and the mean
-mu = tanh(lam). The gradient in mu is the natural gradient in lam, so that the update is linear:
-for the mean loss f over N training points and a uniform prior,
+mu = tanh(lam). The gradient in mu is the natural gradient in lam, so the update is linear in it.
+For the mean loss f over N training points and a uniform prior,
 
 .. math:: \lambda \leftarrow (1 - \alpha)\,\lambda - \alpha\, N\, G.
 
 Source: Meng, Bachmann & Khan 2020 (Training Binary Neural Networks using the Bayesian Learning
-Rule); Shekhovtsov 2021, section 4.
+Rule), arXiv:2002.10778; Shekhovtsov 2021 (Bias-Variance Tradeoffs in Single-Sample Binary Gradient
+Estimators), arXiv:2110.03549, section 4.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from fsb.types import Array, PyTree
 
 
 class BinaryOptimizer(NamedTuple):
-    """An Optax transformation of lam, and the weights at which its gradients are taken.
+    """An Optax transformation of lam, and the weights at which its gradients are evaluated.
 
-    init, update: as of any ``optax.GradientTransformation``; ``optax.chain`` takes it for one.
-    weights: ``weights(key, lam)``, shaped like lam; its derivative is G / f'(w), the estimator's.
+    init, update: as in ``optax.GradientTransformation``; works with ``optax.chain``.
+    weights: ``weights(key, lam)``, shaped like lam; its derivative is the estimator's, G / f'(w).
     """
 
     init: Callable[[PyTree], Any]
@@ -44,25 +45,26 @@ def bayesbinn(
     train_size: int,
     momentum: float = 0.0,
 ) -> BinaryOptimizer:
-    r"""BayesBiNN as derived: the Gumbel-Softmax gradient in the mean of a weight.
+    r"""BayesBiNN as derived: the Gumbel-Softmax gradient with respect to the mean of a weight.
 
     .. math:: w = \tanh((\lambda + \delta)/\tau), \quad
         \delta = \tfrac12 \log \frac{u}{1 - u}, \quad u \sim U(0, 1), \quad
         G = J f'(w), \quad J = \frac{1 - w^2}{\tau\,(1 - \mu^2)}.
 
     The mean of G^2 grows as 1/tau: for constant f' = 1 it tends to 2 / (3 tau (1 - mu^2)). Average
-    the losses of several keys for less. The net to keep has the weights sign(lam).
+    the losses over several keys to reduce it. The final network has the weights sign(lam).
 
-    Source: Meng et al. 2020, Lemma 1 and Table 1; Shekhovtsov 2021, eq. 14 and 16, Proposition 6.
+    Source: Meng, Bachmann & Khan 2020 (BayesBiNN), arXiv:2002.10778, Lemma 1 and Table 1;
+    Shekhovtsov 2021, arXiv:2110.03549, eqs. 14 and 16, Proposition 6.
 
     Args:
       learning_rate: alpha in (0, 1], or an Optax schedule of it.
-      temperature: tau > 0; above 1 the gradient of a weight all but certain is unbounded.
-      train_size: N >= 1; what is differentiated is the mean loss of a training point.
-      momentum: in [0, 1), of a running mean of the whole step without bias at the start.
+      temperature: tau > 0; above 1 the gradient of a nearly deterministic weight is unbounded.
+      train_size: N >= 1; the differentiated loss is the mean over training points.
+      momentum: in [0, 1); decay of a bias-corrected running mean of the whole step.
 
     Raises:
-      FsbError: a value is out of its range.
+      FsbError: if an argument is out of range.
 
     >>> import jax, jax.numpy as jnp, optax
     >>> rule = bayesbinn(0.01, temperature=0.5, train_size=100)
@@ -87,23 +89,23 @@ def bayesbinn_released(
 
     .. math:: J = \frac{1 - w^2 + \epsilon}{\tau\,(1 - \mu^2 + \epsilon)}
 
-    At the published temperature the noise meets |lam + delta| < tau next to never: w is a sign,
-    and J = epsilon / (tau (1 - mu^2 + epsilon)): 2.4 at |lam| = 1, 5.5e3 at 5, 1.2e8 at 10, 1/tau
-    beyond 12. Steps of that size take every lam that has a gradient there within a few updates,
-    and from then on this is ``det_ste_decay`` for lam tau / N: no Bayesian learning.
+    At the published temperature the noise almost never satisfies |lam + delta| < tau: w is a sign,
+    and J = epsilon / (tau (1 - mu^2 + epsilon)), which is 2.4 at |lam| = 1, 5.5e3 at 5, 1.2e8 at 10
+    and 1/tau beyond 12. Steps of that size take every lam with a nonzero gradient there within a
+    few updates, and from then on this is ``det_ste_decay`` for lam tau / N, not Bayesian learning.
 
-    Here 1 - mu^2 is exact. The published code rounds mu in float32, to 1 from |lam| = 9.1 on, and
-    mu is that of the step before; it begins at |lam| = 10.
+    Here 1 - mu^2 is exact. The published code rounds mu in float32, to 1 for |lam| >= 9.1, takes mu
+    from the previous step, and starts at |lam| = 10.
 
     Source: github.com/team-approx-bayes/BayesBiNN, optimizers/BayesBiNN.py; Shekhovtsov 2021,
-    eq. 15 and Proposition 7.
+    arXiv:2110.03549, eq. 15 and Proposition 7.
 
     Args:
-      learning_rate, train_size, temperature, momentum: as for ``bayesbinn``.
+      learning_rate, train_size, temperature, momentum: as in ``bayesbinn``.
       epsilon: positive.
 
     Raises:
-      FsbError: a value is out of its range.
+      FsbError: if an argument is out of range.
 
     >>> import jax, jax.numpy as jnp
     >>> rule = bayesbinn_released(1e-4, train_size=50_000)
@@ -122,15 +124,17 @@ def det_ste_decay(learning_rate: float | optax.Schedule, momentum: float = 0.0) 
     .. math:: w = \operatorname{sign}(\lambda), \quad
         \lambda \leftarrow (1 - \alpha)\,\lambda - \alpha f'(w).
 
-    ``bayesbinn_released`` for lam tau / N, whatever tau and N. The key of ``weights`` is not used.
+    Equals ``bayesbinn_released`` for lam tau / N, for any tau and N. The key of ``weights`` is
+    unused.
 
-    Source: Shekhovtsov 2021, eq. 17.
+    Source: Shekhovtsov 2021 (Bias-Variance Tradeoffs in Single-Sample Binary Gradient Estimators),
+    arXiv:2110.03549, eq. 17.
 
     Args:
-      learning_rate, momentum: as for ``bayesbinn``.
+      learning_rate, momentum: as in ``bayesbinn``.
 
     Raises:
-      FsbError: a value is out of its range.
+      FsbError: if an argument is out of range.
 
     >>> import jax.numpy as jnp
     >>> rule = det_ste_decay(0.1)
@@ -155,7 +159,7 @@ def _gumbel_softmax(learning_rate, temperature, train_size, momentum, epsilon) -
     def draw(key, lam):
         noisy = dist.perturb(dist.noise(key, lam), 2 * lam)  # 2 (lam + delta)
         w = dist.soften(noisy, temperature)
-        # In logarithms, for both differences from 1 may round to 0 where their ratio does not.
+        # In log space: both differences from 1 may underflow while their ratio does not.
         above = jnp.logaddexp(_log_sech2(noisy / (2 * temperature)), floor)
         below = jnp.logaddexp(_log_sech2(lam.astype(noisy.dtype)), floor)
         slope = jnp.exp(above - below) / temperature
@@ -194,6 +198,6 @@ def _log_sech2(x: Array) -> Array:
 
 
 def _pretend(value: Array, slope: Array | float, lam: Array) -> Array:
-    """The value, with a derivative in lam that it has not."""
+    """The value, with ``slope`` as its derivative in lam."""
     held = jax.lax.stop_gradient
     return held(value) + held(slope) * (lam - held(lam))

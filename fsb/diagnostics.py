@@ -29,16 +29,15 @@ def sample_gradients(
     chunk_size: int = 4096,
     fitted: tuple[PyTree, PyTree] | None = None,
 ) -> PyTree:
-    """Independent draws of the gradient estimate.
+    """Draws independent samples of the gradient estimate.
 
     Args:
-      num_samples: number of draws, each with its own key split from ``key``.
-      chunk_size: draws evaluated side by side; the rest of the memory is the result itself.
-      fitted: ``(control, state)`` of an estimator that has them, held fixed; fresh ones unless
-        given.
+      num_samples: number of samples, each with its own key split from ``key``.
+      chunk_size: samples evaluated in parallel, to bound the memory.
+      fitted: ``(control, state)`` of the estimator, held fixed; freshly initialised by default.
 
     Returns:
-      Gradients shaped like the params with a leading axis [num_samples].
+      Gradients shaped like the params, with a leading axis [num_samples].
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -60,7 +59,7 @@ def _sample_gradients(estimator, loss, params, fitted, key, num_samples, chunk_s
 
 
 def exact_gradient(loss: Loss, params: PyTree, max_states: int = 2**16) -> PyTree:
-    """The gradient of E[mean of the losses], by enumeration of all sites, any number deep.
+    """The exact gradient of the expected mean loss, by enumeration over all sites of all layers.
 
     Raises:
       FsbError: if the sites have more than ``max_states`` joint states.
@@ -79,7 +78,7 @@ def _exact_gradient(loss, params, max_states):
 
 
 def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> int:
-    """How often one estimate evaluates the loss, for the whole batch; counted while it runs.
+    """Counts, at run time, how often one estimate evaluates the loss on the whole batch.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -88,15 +87,15 @@ def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: Array) ->
     """
     count = []
 
-    def note(total):
+    def increment(total):
         count.append(1)
         return np.ones_like(total)
 
     def counted(params, sample):
         losses = loss(params, sample)
         total = jax.lax.stop_gradient(losses.sum())
-        one = jax.pure_callback(note, total, total, vmap_method="sequential")
-        return losses * one  # value and derivative need it: no transformation leaves it out
+        one = jax.pure_callback(increment, total, total, vmap_method="sequential")
+        return losses * one  # both value and derivative depend on it, so it is never elided
 
     control, state = init(estimator, loss, params, key)
 
@@ -108,10 +107,10 @@ def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: Array) ->
 
 
 def mixes_examples(loss: Loss, params: PyTree, key: Array) -> bool:
-    """Whether the loss of one example depends on the samples of another, as under BatchNorm.
+    """Whether the loss of one example depends on the samples of another, as with BatchNorm.
 
-    Then only local estimators are right: all others take each loss for a function of its own
-    samples. Found by spoiling the samples of the first example with NaN.
+    If so, only local estimators are valid: all others assume that each loss is a function of its
+    own samples. Tested by setting the samples of the first example to NaN.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> def loss(eta, sample):
@@ -123,49 +122,50 @@ def mixes_examples(loss: Loss, params: PyTree, key: Array) -> bool:
     run = bind(loss, params)
 
     @jax.jit
-    def spoiled():
+    def with_nan():
         _, sites = run(ancestral(key))
         return run(replay({site.name: site.z.at[:1].set(jnp.nan) for site in sites}))[0]
 
-    return bool(jnp.isnan(spoiled()[1:]).any())
+    return bool(jnp.isnan(with_nan()[1:]).any())
 
 
-class Moments(NamedTuple):
-    """Of many draws of the gradient, flattened to [P].
+class GradientMoments(NamedTuple):
+    """Sample moments of the gradient estimate, flattened to [P].
 
-    draws: how many.
+    draws: number of samples.
     mean: [P].
-    spread: sum of squared deviations from the mean, [P].
+    squared_deviations: sum of squared deviations from the mean, [P].
     """
 
     draws: Array | int
     mean: Array
-    spread: Array
+    squared_deviations: Array
 
-    def merge(self, other: Moments) -> Moments:
-        """Of both sets of draws together (Chan et al. 1979)."""
+    def merge(self, other: GradientMoments) -> GradientMoments:
+        """The moments of both sets together (Chan et al. 1982, doi:10.1007/978-3-642-51461-6_3)."""
         draws = self.draws + other.draws
         shift = other.mean - self.mean
         weight = other.draws / draws
-        spread = self.spread + other.spread + shift**2 * self.draws * weight
-        return Moments(draws, self.mean + weight * shift, spread)
+        squares = self.squared_deviations + other.squared_deviations
+        squares += shift**2 * self.draws * weight
+        return GradientMoments(draws, self.mean + weight * shift, squares)
 
 
-def moments(
+def gradient_moments(
     estimator: Estimator, loss: Loss, chunks: int, chunk_size: int
-) -> Callable[[PyTree, tuple[PyTree, PyTree], Array], Moments]:
-    """Moments of ``chunks * chunk_size`` draws without keeping them: a function to be compiled.
+) -> Callable[[PyTree, tuple[PyTree, PyTree], Array], GradientMoments]:
+    """Builds a jittable function for the moments of ``chunks * chunk_size`` gradient samples.
 
     Returns:
-      ``(params, (control, state), key) -> Moments``. Estimators that draw with the same key see
-      the same noise wherever they draw alike: their differences have less error than they.
+      ``(params, (control, state), key) -> GradientMoments``. With the same key, estimators share
+      their noise where they sample alike, which reduces the error of their differences.
     """
     estimate = stateful_value_and_grad(estimator, loss)
 
     def draws(params, fitted, key):
         def one(key):
-            # All is made as a train step makes it, what is learned too, so that the time is that
-            # of an estimate: behind a barrier, and with a sum that the compiler cannot leave out.
+            # Compute the control gradients too, as a train step does, so that timings are those of
+            # a whole estimate; the barrier and the sum keep the compiler from removing them.
             out = jax.lax.optimization_barrier(estimate(params, *fitted, key))
             nothing = 0 * sum(jnp.nan_to_num(x).sum() for x in jax.tree.leaves(out.control))
             return ravel_pytree(out.params)[0].astype(jnp.float32) + nothing
@@ -173,11 +173,11 @@ def moments(
         def chunk(total, key):
             g = jax.vmap(one)(jax.random.split(key, chunk_size))
             mean = g.mean(0)
-            spread = ((g - mean[None]) ** 2).sum(0)
-            return total.merge(Moments(jnp.float32(chunk_size), mean, spread)), None
+            squares = ((g - mean[None]) ** 2).sum(0)
+            return total.merge(GradientMoments(jnp.float32(chunk_size), mean, squares)), None
 
         zero = jnp.zeros(ravel_pytree(params)[0].shape, jnp.float32)
-        start = Moments(jnp.float32(0), zero, zero)
+        start = GradientMoments(jnp.float32(0), zero, zero)
         return jax.lax.scan(chunk, start, jax.random.split(key, chunks))[0]
 
     return draws
@@ -185,15 +185,15 @@ def moments(
 
 @dataclass(frozen=True)
 class Quality:
-    """How good an estimator is at one point, from batches of draws.
+    """Measures of an estimator's quality at one point, from batches of samples.
 
     bias: |E g - reference|, in the units of the gradient: the root of an unbiased estimate of its
-      square, 0 where that is negative.
+      square, or 0 if that is negative.
     bias_error: standard error of the bias.
-    bias_z: the estimated square in its standard errors; above 4, the bias is real.
+    bias_z: the estimated square divided by its standard error; above 4 the bias is significant.
     variance: trace of the covariance of g.
     snr: |E g| / sqrt(variance).
-    cosine: <E g, reference> / (|reference| sqrt(E |g|^2)): of a single draw, in the mean square.
+    cosine: <E g, reference> / (|reference| sqrt(E |g|^2)), for a single sample.
     """
 
     bias: float
@@ -204,16 +204,17 @@ class Quality:
     cosine: float
 
 
-def quality(batches: Sequence[Moments], reference: Array | Sequence[Array]) -> Quality:
-    """Bias, variance and the rest from at least three batches of draws.
+def quality(batches: Sequence[GradientMoments], reference: Array | Sequence[Array]) -> Quality:
+    """Computes bias, variance and related measures from at least three batches of samples.
 
     Args:
-      batches: of equal size, each from its own key.
-      reference: the exact gradient [P]; or, where that cannot be had, one for each batch: the means
-        of an unbiased estimator over the same keys.
+      batches: batches of equal size, each from its own key.
+      reference: the exact gradient [P]; or, if it is not available, one reference per batch: the
+        means of an unbiased estimator over the same keys.
 
-    >>> batches = [Moments(2, jnp.array([m]), jnp.array([0.5])) for m in (0.9, 1.0, 1.1, 1.0)]
-    >>> found = quality(batches, jnp.array([1.0]))
+    >>> def batch(mean):
+    ...     return GradientMoments(2, jnp.array([mean]), jnp.array([0.5]))
+    >>> found = quality([batch(m) for m in (0.9, 1.0, 1.1, 1.0)], jnp.array([1.0]))
     >>> found.bias, round(found.variance, 3)
     (0.0, 0.291)
     """
@@ -221,9 +222,10 @@ def quality(batches: Sequence[Moments], reference: Array | Sequence[Array]) -> Q
     references = np.broadcast_to(np.asarray(reference, np.float64), means.shape)
     error, true = means - references, references.mean(0)
     square, square_error = _square_norm(error)
-    square_error = math.hypot(square_error, 1e-10 * float(true @ true))  # float32's own error
-    whole = functools.reduce(Moments.merge, batches)
-    variance = float(np.asarray(whole.spread, np.float64).sum() / (float(whole.draws) - 1))
+    square_error = math.hypot(square_error, 1e-10 * float(true @ true))  # float32 rounding
+    whole = functools.reduce(GradientMoments.merge, batches)
+    squares = np.asarray(whole.squared_deviations, np.float64)
+    variance = float(squares.sum() / (float(whole.draws) - 1))
     mean = means.mean(0)
     strength = float(np.sqrt(mean @ mean))
     bias = math.sqrt(max(square, 0.0))
@@ -239,10 +241,10 @@ def quality(batches: Sequence[Moments], reference: Array | Sequence[Array]) -> Q
 
 
 def _square_norm(errors: np.ndarray) -> tuple[float, float]:
-    """|E e|^2 without the bias of its noise, and its standard error by the jackknife, of [K, P]."""
+    """An unbiased estimate of |E e|^2 from [K, P], and its jackknife standard error."""
     products, count = errors @ errors.T, len(errors)
     crossed = products.sum() - np.trace(products)
-    each = 2 * (products.sum(1) - np.diag(products))  # what leaving one batch out takes away
+    each = 2 * (products.sum(1) - np.diag(products))  # terms that involve each batch
     left = (crossed - each) / ((count - 1) * (count - 2))
-    spread = ((left - left.mean()) ** 2).sum() * (count - 1) / count
-    return crossed / (count * (count - 1)), math.sqrt(spread)
+    variance = ((left - left.mean()) ** 2).sum() * (count - 1) / count
+    return crossed / (count * (count - 1)), math.sqrt(variance)

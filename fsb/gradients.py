@@ -1,4 +1,4 @@
-"""From an estimator and a loss to a value and its gradients."""
+"""Values and gradient estimates of a loss, given an estimator."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fsb.types import Array, Estimator, Loss, PyTree
 
 
 class Gradients(NamedTuple):
-    """One estimate.
+    """The result of one estimate.
 
     value: mean of the losses, a scalar.
-    params: estimate of the gradient of its expectation, shaped like the params.
+    params: estimate of the gradient of the expected value, shaped like the params.
     control: gradient of the estimator's own objective, shaped like its control parameters.
     state: the estimator's next state.
-    metrics: scalars of the estimator.
+    metrics: scalars to log.
     """
 
     value: Array
@@ -31,15 +31,16 @@ class Gradients(NamedTuple):
 
 
 def init(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> tuple[PyTree, PyTree]:
-    """The estimator's first ``(control, state)`` for this loss; both empty for local estimators."""
+    """Returns the estimator's initial ``(control, state)``, both empty for local estimators."""
     return estimator.init(key, trace_sites(loss, params))
 
 
 def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., Gradients]:
-    """The full form of ``value_and_grad``, for estimators with control parameters or state.
+    """``value_and_grad`` for estimators with control parameters or state.
 
-    The losses are differentiated in the params with the control constant, the estimator's objective
-    in the control with the params constant: neither can reach the other's gradient.
+    The losses are differentiated with respect to the params with the control held constant, and the
+    estimator's objective with respect to the control with the params held constant, so neither
+    affects the other's gradient.
 
     Returns:
       A pure function ``(params, control, state, key) -> Gradients``.
@@ -66,7 +67,7 @@ def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., G
             return jnp.asarray(aux.objective, jnp.float32)
 
         (mean, aux), grads = jax.value_and_grad(value, has_aux=True)(params)
-        # A second trace, of which the compiler computes only what the first does not hold.
+        # A second trace; the compiler shares what it has in common with the first.
         control_grads = jax.grad(objective)(control) if jax.tree.leaves(control) else control
         return Gradients(mean, grads, control_grads, aux.state, aux.metrics)
 
@@ -74,20 +75,20 @@ def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., G
 
 
 def value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., tuple[Array, PyTree]]:
-    """Like ``jax.value_and_grad``, with the estimator in place of the impossible derivative.
+    """Like ``jax.value_and_grad``, with the gradient computed by an estimator.
 
     Args:
-      estimator: such as ``fsb.foust()``; without control parameters and state.
-      loss: ``loss(params, sample) -> losses [B]``, drawing with ``sample(name, dist, eta)``.
+      estimator: an estimator without control parameters or state, such as ``fsb.foust()``.
+      loss: ``loss(params, sample) -> losses [B]``, which samples with ``sample(name, dist, eta)``.
 
     Returns:
-      A pure function ``(params, key) -> (value, grads)``: the mean of the losses of one run, and an
-      estimate of the gradient of its expectation, for any pytree of params. It composes with
-      ``jit``, ``vmap`` over keys, sharding and any Optax loop.
+      A pure function ``(params, key) -> (value, grads)``: the mean loss of one run, and an estimate
+      of the gradient of its expectation, for any pytree of params. It composes with ``jit``,
+      ``vmap`` over keys, sharding and any Optax training loop.
 
     Raises:
-      FsbError: at the first call, if the estimator cannot serve a site, or is a stateful one
-        (then use ``stateful_value_and_grad``).
+      FsbError: when first called, if the estimator does not support a site, or has control
+        parameters or state (then use ``stateful_value_and_grad``).
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> def loss(params, sample):
@@ -100,7 +101,7 @@ def value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., tuple[Arra
     def estimate(params, key):
         control, state = init(estimator, loss, params, key)
         if jax.tree.leaves((control, state)):
-            raise FsbError("this estimator keeps a state: use fsb.stateful_value_and_grad")
+            raise FsbError("this estimator has state: use fsb.stateful_value_and_grad")
         out = stateful_value_and_grad(estimator, loss)(params, control, state, key)
         return out.value, out.params
 

@@ -12,34 +12,36 @@ from fsb.errors import FsbError
 from fsb.types import Array, Evidence
 
 Objective = Callable[..., Array]
-"""``objective(evidence, step=None) -> losses [B]``; the step counts the updates made before."""
+"""``objective(evidence, step=None) -> losses [B]``; ``step`` is the number of updates so far."""
 
 
 def elbo(warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
-    r"""The single-sample evidence lower bound, as a loss to minimise: -ELBO, [B].
+    r"""The single-sample evidence lower bound as a loss: -ELBO, [B].
 
     .. math:: \log p(x \mid z_1) - \sum_l K_l, \qquad
         K_l = -\log p(z_l \mid z_{l+1}) - H[q(z_l \mid z_{l-1})],
 
-    sampled cross-entropies with analytic entropies: unbiased, with less variance than sampling
-    the entropies too. Two changes keep upper layers from dying at the start; with either the loss
-    is no longer the ELBO, which is logged in any case:
+    Sampled cross-entropies with analytic entropies: unbiased, with less variance than sampling the
+    entropies too. Two modifications keep upper layers from collapsing early in training. With
+    either, the loss is no longer the negative ELBO, which is logged in any case:
 
     .. math:: \log p(x \mid z_1) - \min(1, t / T) \sum_l \max(\lambda, K_l)
 
-    Source: warm-up: Bowman et al. 2016, Sonderby et al. 2016; free bits: Kingma et al. 2016
-    (Improved variational inference with inverse autoregressive flow), eq. 15, here for every
-    example by itself in place of a mean over the batch, so that examples stay independent.
+    Source: warm-up: Bowman et al. 2016 (Generating Sentences from a Continuous Space),
+    arXiv:1511.06349, and Sonderby et al. 2016 (Ladder Variational Autoencoders), arXiv:1602.02282;
+    free bits: Kingma et al. 2016 (Improved Variational Inference with Inverse Autoregressive Flow),
+    arXiv:1606.04934, eq. 15, here applied per example rather than to the mean over the batch, so
+    that examples stay independent.
 
     Args:
-      warmup_steps: T; 0 gives the KL its full weight from the start.
-      free_bits: lambda, in nats a layer, below which a layer's KL costs nothing more.
+      warmup_steps: T; with 0 the KL has its full weight from the start.
+      free_bits: lambda, in nats per layer; a layer's KL below it costs no more than lambda.
 
     Raises:
-      FsbError: one of them is negative.
+      FsbError: if an argument is negative.
     """
     if warmup_steps < 0 or free_bits < 0:
-        raise FsbError(f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: 0 or more")
+        raise FsbError(f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: at least 0")
 
     def objective(evidence: Evidence, step: Array | None = None) -> Array:
         layers = kl_per_layer(evidence)
@@ -56,8 +58,8 @@ def sampled_elbo() -> Objective:
 
     .. math:: \log p(x, z) - \log q(z \mid x), \quad z \sim q
 
-    More variance than ``elbo`` for the same mean. It is what the estimators of multi-sample bounds
-    need (``vimco``, ``multi_sample``): with n runs they make the importance-weighted bound of it.
+    Has the mean of ``elbo`` and more variance. Required by the estimators of multi-sample bounds
+    (``vimco``, ``multi_sample``), which turn it into the importance-weighted bound of n runs.
     """
     return lambda evidence, step=None: -log_weight(evidence)
 
@@ -75,14 +77,14 @@ def log_weight(evidence: Evidence) -> Array:
 def importance_weighted_bound(
     log_weight_of: Callable[[Array], Array], key: Array, num_samples: int, chunk_size: int = 10
 ) -> Array:
-    r"""log (1/K) sum_k w_k, [B]: a lower bound on log p(x) that rises with K.
+    """log (1/K) sum_k w_k, [B]: a lower bound on log p(x) that increases with K.
 
-    Source: Burda, Grosse & Salakhutdinov 2016 (IWAE), eq. 8.
+    Source: Burda, Grosse & Salakhutdinov 2016 (IWAE), arXiv:1509.00519, eq. 8.
 
     Args:
       log_weight_of: key -> log weights [B] of one hard sample per example.
       num_samples: K.
-      chunk_size: samples evaluated side by side, to bound the memory.
+      chunk_size: number of samples evaluated in parallel, to bound the memory.
     """
     keys = jax.random.split(key, num_samples)
     log_weights = jax.lax.map(log_weight_of, keys, batch_size=chunk_size)
@@ -90,7 +92,7 @@ def importance_weighted_bound(
 
 
 def bits_per_dimension(elbo: Array | float, dimensions: int, offset: float) -> Array | float:
-    """-ELBO / (D ln 2) + offset; the offset undoes the scaling of dequantised pixels (8 for /256).
+    """-ELBO / (D ln 2) + offset; the offset corrects for scaled, dequantised pixels (8 for /256).
 
     >>> round(bits_per_dimension(-3072 * math.log(2), 3072, 8.0), 6)
     9.0

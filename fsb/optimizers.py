@@ -1,7 +1,7 @@
-"""Optimisers for configurations: Optax's, with the learning rate in sight.
+"""Optax optimisers for configurations, with the learning rate in their state.
 
-The state of each is Optax's ``InjectStatefulHyperparamsState``: the rate of the latest step is
-``state.hyperparams["learning_rate"]``, a float32 scalar, for the log.
+The state of each is Optax's ``InjectStatefulHyperparamsState``: the learning rate of the latest
+step is ``state.hyperparams["learning_rate"]``, a float32 scalar, for logging.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def sgd(
     Args:
       learning_rate: alpha, positive; the default suits losses in nats per image.
       momentum: mu in [0, 1).
-      warmup_steps: the rate rises linearly from 0 over so many steps.
-      decay_steps: and falls to 0 along a cosine, this many steps after the start; 0 leaves it.
+      warmup_steps: number of steps over which the learning rate rises linearly from 0.
+      decay_steps: step at which the learning rate reaches 0 along a cosine; 0 disables the decay.
 
     Raises:
-      FsbError: a value is out of its range.
+      FsbError: if an argument is out of range.
 
     >>> import jax.numpy as jnp
     >>> optimizer = sgd(0.1)
@@ -55,7 +55,9 @@ def adam(
     warmup_steps: int = 0,
     decay_steps: int = 0,
 ) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015, Algorithm 1), with epsilon = 1e-8.
+    """Adam with epsilon = 1e-8.
+
+    Source: Kingma & Ba 2015 (Adam), arXiv:1412.6980, Algorithm 1.
 
     Args:
       learning_rate: positive.
@@ -63,7 +65,7 @@ def adam(
       warmup_steps, decay_steps: as in ``sgd``.
 
     Raises:
-      FsbError: a value is out of its range.
+      FsbError: if an argument is out of range.
 
     >>> import jax.numpy as jnp
     >>> optimizer = adam(0.1)
@@ -84,7 +86,7 @@ def adam(
 def _visible(
     make: Callable, learning_rate: float, warmup_steps: int, decay_steps: int
 ) -> optax.GradientTransformation:
-    """The optimiser with its rate, and nothing else, in the state: the rest stays constant."""
+    """Puts the learning rate, and no other hyperparameter, into the optimiser's state."""
     if not 0 < learning_rate < math.inf:
         raise FsbError(f"learning_rate must be positive and finite, got {learning_rate}")
     rate = _schedule(learning_rate, warmup_steps, decay_steps)
@@ -94,8 +96,8 @@ def _visible(
 def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> float | optax.Schedule:
     if warmup_steps < 0 or decay_steps < 0 or 0 < decay_steps <= warmup_steps:
         raise FsbError(
-            "warmup_steps and decay_steps must be 0 or more, decay_steps 0 or above warmup_steps, "
-            f"got {warmup_steps} and {decay_steps}"
+            "warmup_steps and decay_steps must be at least 0, and decay_steps 0 or greater than "
+            f"warmup_steps; got {warmup_steps} and {decay_steps}"
         )
     if decay_steps:
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup_steps, decay_steps)

@@ -1,4 +1,4 @@
-"""Sites and samplers: how a model draws its values, and what a draw leaves behind.
+"""Sites and samplers: how a model draws its stochastic values.
 
 A *sampler* is a function ``sampler(name, dist, eta) -> Site``. ``bind(loss, params)`` turns a loss
 into a *run*: ``run(sampler) -> (losses [B], sites)``, with the sites in ancestral order.
@@ -22,13 +22,13 @@ T = TypeVar("T")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Site:
-    """One stochastic layer after a draw.
+    """One stochastic layer after sampling.
 
     name, dist: static.
     eta: parameters of the distribution, [B, D...].
-    z: the value handed to the model, [B, D...]; may be relaxed or noisy.
-    hard: a draw from the distribution itself; ``z`` where that is one already.
-    drawn: static; whether ``z`` was just drawn from the distribution (not given, nor relaxed).
+    z: the value passed to the model, [B, D...]; may be relaxed or noisy.
+    hard: a sample from the distribution itself; the same as ``z`` unless that is relaxed or noisy.
+    drawn: static; whether ``z`` was sampled from the distribution, not given or relaxed.
     """
 
     name: str = field(metadata={"static": True})
@@ -43,12 +43,12 @@ Sampler = Callable[[str, Distribution, Eta], Site]
 
 
 def site_key(key: Array, name: str) -> Array:
-    """The key of a site: folded by its name, so that no other site can shift its noise."""
+    """The key of a site, folded with its name so that it does not depend on other sites."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def ancestral(key: Array) -> Sampler:
-    """Draws every site from its distribution: the plain run."""
+    """Samples every site from its distribution."""
 
     def sampler(name, dist, eta):
         z = dist.sample(site_key(key, name), eta)
@@ -58,7 +58,7 @@ def ancestral(key: Array) -> Sampler:
 
 
 def frozen(sampler: Sampler) -> Sampler:
-    """The same draws as constants to differentiation, whatever the family's own derivative."""
+    """Stops the gradient of every sampled value, even if the distribution is differentiable."""
 
     def constant(name, dist, eta):
         site = sampler(name, dist, eta)
@@ -68,7 +68,10 @@ def frozen(sampler: Sampler) -> Sampler:
 
 
 def shifted(sampler: Sampler, shifts: Mapping[str, Array]) -> Sampler:
-    """Adds the shift listed for a site to its value: at zeros, a handle for derivatives in it."""
+    """Adds ``shifts[name]`` to the value of each listed site.
+
+    With shifts of zero, differentiating with respect to them gives derivatives in the values.
+    """
 
     def moved(name, dist, eta):
         site = sampler(name, dist, eta)
@@ -78,10 +81,10 @@ def shifted(sampler: Sampler, shifts: Mapping[str, Array]) -> Sampler:
 
 
 def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sampler:
-    """Gives every site the value listed for it; the values are constants to differentiation.
+    """Sets every site to its value in ``values``, with the gradient stopped.
 
     Args:
-      otherwise: draws the sites that are not listed; None makes a missing one a ``KeyError``.
+      otherwise: sampler for sites that are not in ``values``; with None they raise a ``KeyError``.
     """
 
     def sampler(name, dist, eta):
@@ -94,9 +97,9 @@ def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sam
 
 
 def relaxed(key: Array, temperature: Array | float) -> Sampler:
-    """Puts every site at the softened value of its draw; smooth in eta all the way down.
+    """Samples the relaxed value of every site, a smooth function of eta.
 
-    A reparameterised family is smooth already: its sites are drawn.
+    Reparameterised distributions are sampled as they are.
     """
 
     def sampler(name, dist, eta):
@@ -110,7 +113,7 @@ def relaxed(key: Array, temperature: Array | float) -> Sampler:
 
 
 def mean() -> Sampler:
-    """Puts every site at its mean given its parents: the mean-field pass, without noise."""
+    """Sets every site to its mean given its parents: a noise-free, mean-field pass."""
 
     def sampler(name, dist, eta):
         z = dist.mean(eta)
@@ -119,11 +122,11 @@ def mean() -> Sampler:
     return sampler
 
 
-def record(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tuple[Site, ...]]:
-    """Runs ``model(sample)``; returns its result and the sites it drew, in ancestral order.
+def collect_sites(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tuple[Site, ...]]:
+    """Runs ``model(sample)`` and returns its result with the sites it sampled, in ancestral order.
 
     Raises:
-      FsbError: if a site's name comes twice.
+      FsbError: if two sites have the same name.
     """
     sites: list[Site] = []
 
@@ -137,10 +140,10 @@ def record(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tuple[Sit
 
 
 def bind(loss: Loss, params: PyTree) -> Run:
-    """The run of ``loss`` at ``params``.
+    """Returns the run of ``loss`` at ``params``.
 
     Raises:
-      FsbError: from the run, if a site's name comes twice or if the losses are not [B].
+      FsbError: when the run is called, if two sites have the same name or the losses are not [B].
 
     >>> import jax, jax.numpy as jnp
     >>> from fsb.distributions import Bernoulli
@@ -152,7 +155,7 @@ def bind(loss: Loss, params: PyTree) -> Run:
     """
 
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
-        losses, sites = record(lambda sample: loss(params, sample), sampler)
+        losses, sites = collect_sites(lambda sample: loss(params, sample), sampler)
         shape = jax.numpy.shape(losses)
         if len(shape) != 1:
             raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
@@ -162,30 +165,30 @@ def bind(loss: Loss, params: PyTree) -> Run:
 
 
 def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
-    """The sites of a loss with shapes in place of arrays; nothing is computed."""
+    """The sites of a loss, with shapes in place of arrays; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
 
 
 def serve(name: str, dist: Distribution, *families: type) -> None:
-    """Says in one line that an estimator does not serve a distribution.
+    """Checks that an estimator supports a distribution.
 
     Raises:
-      FsbError: if ``dist`` belongs to none of the families.
+      FsbError: if ``dist`` is an instance of none of ``families``.
 
     >>> from fsb.distributions import Bernoulli, Categorical, Normal
     >>> serve("st", Normal(), Bernoulli, Categorical)
     Traceback (most recent call last):
-    fsb.errors.FsbError: st serves Bernoulli and Categorical sites, not Normal
+    fsb.errors.FsbError: st supports Bernoulli and Categorical sites, not Normal
     """
     if not isinstance(dist, families):
         names = [family.__name__ for family in families]
         allowed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-        raise FsbError(f"{name} serves {allowed} sites, not {type(dist).__name__}")
+        raise FsbError(f"{name} supports {allowed} sites, not {type(dist).__name__}")
 
 
 def serve_all(name: str, sites: tuple[Site, ...], *families: type) -> None:
-    """``serve`` for every site of a run; the error names the site."""
+    """Applies ``serve`` to every site of a run; the error names the site."""
     for site in sites:
         try:
             serve(name, site.dist, *families)
@@ -194,5 +197,5 @@ def serve_all(name: str, sites: tuple[Site, ...], *families: type) -> None:
 
 
 def per_example(per_unit: Array) -> Array:
-    """Sums [B, D...] over all but the examples."""
+    """Sums [B, D...] over all axes but the first."""
     return per_unit.reshape(per_unit.shape[0], -1).sum(-1)

@@ -1,4 +1,4 @@
-"""The vocabulary of fsb: every other module is written in these words.
+"""Shared types and vocabulary; every other module uses these words.
 
 =========  ==============================================================================
 word       meaning
@@ -6,10 +6,10 @@ word       meaning
 site       one stochastic layer: a name, a distribution, its parameters and its value
 eta        parameters of a site's distribution (logits for discrete ones), [B, D...]
 z          value of a site, [B, D...]
-losses     one loss per example, [B], in nats where it is a likelihood
-g          cotangent of a sample, or the estimate attached to ``eta``, shaped like ``eta``
-control    parameters that only lower the variance (baselines, temperatures, surrogates)
-state      running statistics of an estimator, not differentiated
+losses     one loss per example, [B]; in nats if it is a negative log-likelihood
+g          cotangent of a sample, or the gradient estimate for ``eta``, shaped like ``eta``
+control    parameters that only reduce variance (baselines, temperatures, surrogates)
+state      running statistics of an estimator; not differentiated
 =========  ==============================================================================
 """
 
@@ -26,16 +26,17 @@ Eta = Any  # an array [B, D...] or a tuple of them, as the distribution asks
 
 
 class Distribution(Protocol):
-    """What a family must offer to stand at a site. All methods work elementwise over units.
+    """The interface that a distribution must implement to be used at a site.
 
-    ``sample(key, eta)`` draws z; it is ``from_noise(noise(key, eta), eta)``, where the noise is
-    free of eta and independent from unit to unit ([B, D...], with an event axis if there is one).
+    All methods act elementwise over units. ``sample(key, eta)`` draws z and equals
+    ``from_noise(noise(key, eta), eta)``, where the noise does not depend on eta and is independent
+    across units ([B, D...], plus an event axis if there is one).
     ``mean(eta)`` is E[z]; ``log_prob(eta, z)`` and ``entropy(eta)`` are in nats, one value per unit
     ([B, D...], without the event axis).
-    ``support(eta)`` lists the values one unit can take, or raises ``FsbError`` where there are
-    infinitely many. ``decode(z)`` is z on the family's own scale, [0, 1] for Boolean units in any
-    encoding. ``reparameterized`` says that ``sample`` is differentiable in eta, its derivative
-    that of the draw.
+    ``support(eta)`` lists the values that one unit can take; it raises ``FsbError`` if there are
+    infinitely many. ``decode(z)`` maps z to the distribution's natural scale, which is [0, 1] for
+    Boolean units in any encoding. ``reparameterized`` states whether ``sample`` is differentiable
+    with respect to eta.
     """
 
     @property
@@ -52,11 +53,11 @@ class Distribution(Protocol):
 
 
 class Relaxable(Distribution, Protocol):
-    """A discrete family whose draw is a function of a continuous, reparameterised ``zeta``.
+    """A discrete distribution that samples by discretising a reparameterised variable ``zeta``.
 
-    ``perturb(noise, eta)`` is zeta, differentiable in eta; ``conditional(noise, eta, hard)`` is
-    zeta given the draw, from fresh noise; ``soften(zeta, temperature)`` is a value near the draw
-    (the draw itself in the limit 0) that is smooth in zeta.
+    ``perturb(noise, eta)`` returns zeta, differentiable in eta; ``conditional(noise, eta, hard)``
+    samples zeta given the draw, from fresh noise; ``soften(zeta, temperature)`` is a smooth
+    function of zeta that tends to the draw as the temperature tends to 0.
     """
 
     def perturb(self, noise: Array, eta: Eta) -> Array: ...
@@ -65,21 +66,21 @@ class Relaxable(Distribution, Protocol):
 
 
 Sample = Callable[[str, Distribution, Eta], Array]
-"""``sample(name, dist, eta) -> z``: what a model is given to draw with."""
+"""``sample(name, dist, eta) -> z``: the function a model calls to sample a site."""
 
 Loss = Callable[[PyTree, Sample], Array]
-"""``loss(params, sample) -> losses [B]``: a stochastic model, one loss per example."""
+"""``loss(params, sample) -> losses [B]``: a stochastic model with one loss per example."""
 
 Run = Callable[..., Any]
-"""``run(sampler) -> (losses [B], sites)``: a loss with everything but the sampler applied."""
+"""``run(sampler) -> (losses [B], sites)``: a loss with its parameters bound."""
 
 
 class Aux(NamedTuple):
-    """What an estimator returns beside the losses.
+    """Auxiliary outputs of an estimator.
 
-    objective: scalar minimised by the control parameters alone (zero if there are none).
+    objective: scalar that the control parameters minimise; zero if there are none.
     state: the estimator's next state.
-    metrics: scalars worth a line in the log.
+    metrics: scalars to log.
     """
 
     objective: Array | float
@@ -88,11 +89,11 @@ class Aux(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a local estimator does at a site: all that happens there is a function of the noise.
+    """How a local estimator samples one site, as a function of noise.
 
     ``noise(key, eta, dist) -> noise``: a pytree whose leaves start with the axes of the units;
-    ``draw(noise, eta, dist) -> (z, hard)``: what is handed on, with the derivative in eta that the
-    rule gives it, and a draw from the distribution itself.
+    ``draw(noise, eta, dist) -> (z, hard)``: the value passed to the model, with the derivative in
+    eta that the rule assigns to it, and a sample from the distribution itself.
     """
 
     noise: Callable[[Array, Eta, Distribution], PyTree]
@@ -103,12 +104,13 @@ class Estimator(NamedTuple):
     """A gradient estimator: a pair of pure functions.
 
     ``init(key, sites) -> (control, state)``;
-    ``surrogate(run, control, state, key) -> (losses [B], Aux)``, where the losses have the value
-    of the plain run and their ordinary ``jax.grad`` is the estimate. ``control`` is constant there;
-    the gradient of ``Aux.objective`` in it is taken apart, with the model constant.
+    ``surrogate(run, control, state, key) -> (losses [B], Aux)``: the losses have the value of the
+    run, and differentiating them with ``jax.grad`` gives the estimate. The control is held constant
+    there; ``Aux.objective`` is differentiated separately, with respect to the control and with the
+    model held constant.
 
-    ``rule`` is that of a local estimator, and None for all others: combinators that mix estimators
-    within one run, or couple the noise of several, need it.
+    ``rule`` is set for local estimators only. Combinators need it to mix estimators within one run
+    or to couple the noise of several runs.
     """
 
     init: Callable[[Array, tuple], tuple[PyTree, PyTree]]
@@ -119,13 +121,13 @@ class Estimator(NamedTuple):
 class Evidence(NamedTuple):
     """Log-densities of a latent-variable model at one sample, per example, in nats.
 
-    Layers run from the one nearest the data to the top; every entry is [B].
+    Layers are ordered from the one nearest the data to the top; every entry is [B].
 
     likelihood: log p(x | z_1).
     prior: log p(z_l | z_{l+1}) for l < L, and log p(z_L).
     entropy: analytic H[q(z_l | z_{l-1})].
     posterior: log q(z_l | z_{l-1}) at the sample.
-    mean: E[x | z_1], shaped like x: the reconstruction.
+    mean: the reconstruction E[x | z_1], shaped like x.
     """
 
     likelihood: Array

@@ -175,7 +175,7 @@ EVALUATED = [
     ("run=empty", "run folder empty: holds no config.yaml"),
     ("run=new", "new: it holds no checkpoint yet"),
     ("run=new split=tset", "split: unknown 'tset'; did you mean test?"),
-    ("run=new devices=99", "devices=99: there are 8"),
+    ("run=new devices=99", "devices=99: only 8 available"),
     ("run=new bound_samples=[0]", "bound_samples[0]: must be at least 1, got 0"),
     ("run=new seed=-1", "seed: must be at least 0"),
     ("run=new data_root=gone", "data.root=gone"),

@@ -90,7 +90,7 @@ def test_estimators_without_a_state_return_empty_ones(key):
 
 
 def test_a_stateful_estimator_asks_for_the_full_form(key):
-    with pytest.raises(FsbError, match=r"keeps a state: use fsb\.stateful_value_and_grad"):
+    with pytest.raises(FsbError, match=r"has state: use fsb\.stateful_value_and_grad"):
         fsb.value_and_grad(toy(), loss)(PARAMS, key)
 
 

@@ -72,8 +72,8 @@ def test_warmup_and_decay():
         (lambda: sgd(momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
         (lambda: adam(b1=-0.1), r"b1 must be in \[0, 1\), got -0.1"),
         (lambda: adam(b2=1.0), r"b2 must be in \[0, 1\), got 1.0"),
-        (lambda: sgd(warmup_steps=-1), "warmup_steps and decay_steps must be 0 or more"),
-        (lambda: sgd(warmup_steps=5, decay_steps=5), "decay_steps 0 or above warmup_steps"),
+        (lambda: sgd(warmup_steps=-1), "warmup_steps and decay_steps must be at least 0"),
+        (lambda: sgd(warmup_steps=5, decay_steps=5), "decay_steps 0 or greater than warmup_steps"),
     ],
 )
 def test_refuses(make, says):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fsb import Bernoulli, FsbError, Normal
-from fsb.sites import Site, ancestral, bind, mean, record, replay, site_key, trace_sites
+from fsb.sites import Site, ancestral, bind, collect_sites, mean, replay, site_key, trace_sites
 
 PARAMS = {"a": jnp.zeros((3, 40)), "b": jnp.zeros((3, 40))}
 DIST = Bernoulli(-1.0, 1.0)
@@ -72,7 +72,9 @@ def test_a_loss_is_one_number_an_example(loss, shape, key):
 
 
 def test_record_returns_any_result(key):
-    result, sites = record(lambda sample: {"z": sample("a", DIST, PARAMS["a"])}, ancestral(key))
+    result, sites = collect_sites(
+        lambda sample: {"z": sample("a", DIST, PARAMS["a"])}, ancestral(key)
+    )
     np.testing.assert_array_equal(result["z"], sites[0].z)
     assert len(sites) == 1
 

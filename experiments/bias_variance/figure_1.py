@@ -9,7 +9,7 @@ import numpy as np
 from common import SIGNS, check, claim, column, draws, figure, legend, main, sigmoid, style
 
 import fsb
-from fsb.diagnostics import Moments, quality
+from fsb.diagnostics import GradientMoments, quality
 
 ETA = np.array([0.4, -0.7, 1.1, -0.2])
 rng = np.random.default_rng(3)
@@ -48,7 +48,7 @@ def measure(count=2**18, batches=16):
     for i, (name, setting, estimator) in enumerate(cases):
         found = draws(estimator, loss, ETA, count, SIGNS, seed=i, size=2**16).astype(np.float64)
         parts = [
-            Moments(len(x), x.mean(0), ((x - x.mean(0)) ** 2).sum(0))
+            GradientMoments(len(x), x.mean(0), ((x - x.mean(0)) ** 2).sum(0))
             for x in np.split(found, batches)
         ]
         q = quality(parts, true)

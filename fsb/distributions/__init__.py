@@ -1,4 +1,4 @@
-"""Families that can stand at a site: one small frozen dataclass each."""
+"""Distributions for sites, each a small frozen dataclass."""
 
 from fsb.distributions.bernoulli import Bernoulli
 from fsb.distributions.categorical import Categorical

@@ -12,18 +12,21 @@ from fsb.errors import FsbError
 from fsb.runtime.random import uniform
 from fsb.types import Array
 
-TINY = 2.0**-24  # below the least positive noise; keeps its logarithm finite
+TINY = 2.0**-24  # below the smallest positive noise; keeps its logarithm finite
 
 
 @dataclass(frozen=True)
 class Bernoulli:
     """Independent two-valued units: z = high with probability sigmoid(eta), else low.
 
-    ``Bernoulli()`` takes values in {0, 1} and ``Bernoulli(-a, a)`` in {-a, a}. Every method is
-    finite, with finite gradients, for logits of any size, infinite ones (p = 0 or 1) included.
+    ``Bernoulli()`` takes values in {0, 1} and ``Bernoulli(-a, a)`` in {-a, a}. All methods and
+    their gradients are finite for logits of any size, including infinite ones (p = 0 or 1).
 
     Args:
       low, high: the two values, low < high.
+
+    Raises:
+      FsbError: if ``low`` is not below ``high``.
 
     >>> import jax, jax.numpy as jnp
     >>> Bernoulli(-1.0, 1.0).sample(jax.random.key(0), jnp.array([[-1000.0, 1000.0]])).tolist()
@@ -40,7 +43,7 @@ class Bernoulli:
 
     @property
     def span(self) -> float:
-        """high - low, the derivative of the mean in the probability."""
+        """high - low, the derivative of the mean with respect to the probability."""
         return self.high - self.low
 
     def encode(self, bit: Array) -> Array:
@@ -48,7 +51,7 @@ class Bernoulli:
         return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
     def decode(self, z: Array) -> Array:
-        """Maps [low, high] onto [0, 1], both ends exactly: an infinite logit bears no ulp."""
+        """Maps [low, high] onto [0, 1], exactly at both ends so that infinite logits are safe."""
         from_low, from_high = (z - self.low) / self.span, (self.high - z) / self.span
         return jnp.where(from_low > from_high, 1 - from_high, from_low)
 
@@ -56,22 +59,23 @@ class Bernoulli:
         return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: Array) -> Array:
-        """u ~ U[0, 1), one a unit."""
+        """u ~ U[0, 1), one per unit."""
         return uniform(key, eta.shape, noise_dtype(eta))
 
     def from_noise(self, u: Array, eta: Array) -> Array:
-        """high where u < sigmoid(eta), else low: an exact draw."""
+        """high where u < sigmoid(eta), else low: an exact sample."""
         return self.encode((u < jax.nn.sigmoid(eta.astype(u.dtype))).astype(eta.dtype))
 
     def perturb(self, u: Array, eta: Array) -> Array:
-        """zeta = eta + l with logistic noise l = logit(1 - u): above 0 where the draw is high."""
-        u = jnp.maximum(u, TINY)  # 1 - u bears no rounding, for u is a multiple of an ulp of 1
+        """zeta = eta + logit(1 - u), with logistic noise; positive where the draw is high."""
+        u = jnp.maximum(u, TINY)  # 1 - u is exact: u is a multiple of the ulp of 1
         return jnp.clip(eta.astype(u.dtype), -1e30, 1e30) + (jnp.log(1 - u) - jnp.log(u))
 
     def conditional(self, v: Array, eta: Array, hard: Array) -> Array:
-        """zeta given the draw, from fresh noise v ~ U[0, 1); s = +1 for high, -1 for low.
+        """Samples zeta given the draw, from fresh noise v ~ U[0, 1).
 
-        s (log(1 + v e^{s eta}) - log(1 - v)): the textbook's form without its cancellation.
+        With s = +1 for high and -1 for low, s (log(1 + v e^{s eta}) - log(1 - v)): the textbook
+        formula, rearranged to avoid cancellation.
         """
         v, sign = jnp.maximum(v, TINY), (2 * self.decode(hard) - 1).astype(v.dtype)
         eta = jnp.clip(eta.astype(v.dtype), -1e30, 1e30)
@@ -82,7 +86,7 @@ class Bernoulli:
         return self.encode(jax.nn.sigmoid(zeta / temperature))
 
     def other(self, z: Array) -> Array:
-        """The value that each unit has not."""
+        """The other value of each unit."""
         low, high = self.support(z)
         return jnp.where(z == high, low, high)
 
@@ -92,8 +96,8 @@ class Bernoulli:
     def log_prob(self, eta: Array, z: Array) -> Array:
         """b log sigmoid(eta) + (1 - b) log sigmoid(-eta) with b = decode(z), in nats per unit.
 
-        Linear in z, so that it is defined, and has the right derivative, for relaxed and noisy
-        values between low and high as well (there it is a cross-entropy).
+        Linear in z, so it is also defined and correctly differentiable for relaxed and noisy values
+        between low and high, where it is a cross-entropy.
         """
         return linear_log_prob(self.decode(z), eta)
 
@@ -102,22 +106,22 @@ class Bernoulli:
         return logit_entropy(eta)
 
     def support(self, eta: Array) -> Array:
-        """The values of one unit: [2]."""
+        """The two values of one unit, [2]."""
         return self.encode(jnp.array([0, 1], eta.dtype))
 
 
 def bit_variance(eta: Array) -> Array:
-    """p (1 - p) for p = sigmoid(eta): variance of the bit, and d p / d eta."""
+    """p (1 - p) for p = sigmoid(eta): the variance of the bit, and dp / d eta."""
     return jax.nn.sigmoid(eta) * jax.nn.sigmoid(-eta)
 
 
 def noise_dtype(eta: Array) -> jnp.dtype:
-    """At least float32: eight bits of bfloat16 noise would bias every probability."""
+    """At least float32: the eight bits of bfloat16 noise would bias every probability."""
     return jnp.promote_types(eta.dtype, jnp.float32)
 
 
 def softplus(x: Array) -> Array:
-    """log(1 + e^x) to 1e-7 absolute; the library's is relatively so too, at twice the time."""
+    """log(1 + e^x), with an absolute error of 1e-7; twice as fast as ``jax.nn.softplus``."""
     return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
 
 
@@ -138,7 +142,7 @@ def _linear_log_prob_jvp(primals, tangents):
 @jax.custom_jvp
 def logit_entropy(eta: Array) -> Array:
     """-p log p - (1 - p) log(1 - p) for p = sigmoid(eta)."""
-    t = jnp.minimum(jnp.abs(eta), 100.0)  # beyond, it is 0 and inf * 0 would be nan
+    t = jnp.minimum(jnp.abs(eta), 100.0)  # beyond it is 0, and inf * 0 would be nan
     return softplus(-t) + t * jax.nn.sigmoid(-t)
 
 

@@ -1,4 +1,4 @@
-"""Units with K values, as one-hot vectors, parameterised by their logits."""
+"""One-hot units with K values, parameterised by their logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fsb.types import Array
 
 @dataclass(frozen=True)
 class Categorical:
-    """Independent K-valued units: eta [B, D..., K] logits, z [B, D..., K] one-hot.
+    """Independent K-valued units: eta [B, D..., K] are logits, z [B, D..., K] is one-hot.
 
-    Finite, with finite gradients, for finite logits of any size.
+    All methods and their gradients are finite for finite logits of any size.
 
     >>> import jax, jax.numpy as jnp
     >>> Categorical().sample(jax.random.key(0), jnp.array([[[-1000.0, 0.0, 1000.0]]])).tolist()
@@ -29,11 +29,11 @@ class Categorical:
         return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: Array, eta: Array) -> Array:
-        """Gumbel noise, one a value: [B, D..., K]."""
+        """Gumbel noise, one per value: [B, D..., K]."""
         return jax.random.gumbel(key, eta.shape, noise_dtype(eta))
 
     def from_noise(self, gumbel: Array, eta: Array) -> Array:
-        """One-hot argmax of eta + noise: an exact draw."""
+        """One-hot argmax of eta + noise: an exact sample."""
         best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
         return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
 
@@ -42,9 +42,9 @@ class Categorical:
         return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
 
     def conditional(self, gumbel: Array, eta: Array, hard: Array) -> Array:
-        """zeta given the draw, from fresh Gumbel noise.
+        """Samples zeta given the draw, from fresh Gumbel noise.
 
-        The drawn value's is Gumbel(0); the others are Gumbel(log p_k), truncated there.
+        The zeta of the drawn value is Gumbel(0); the others are Gumbel(log p_k) truncated at it.
         """
         top = (hard * gumbel).sum(-1, keepdims=True)
         below = -jnp.logaddexp(-self.perturb(gumbel, eta), -top)
@@ -58,7 +58,7 @@ class Categorical:
         return flat_softmax(eta)
 
     def log_prob(self, eta: Array, z: Array) -> Array:
-        """sum_k z_k log softmax(eta)_k, [B, D...]: linear in z, as for relaxed values."""
+        """sum_k z_k log softmax(eta)_k, [B, D...]; linear in z, so defined for relaxed z."""
         return linear_log_prob(z, eta)
 
     def entropy(self, eta: Array) -> Array:
@@ -73,7 +73,7 @@ class Categorical:
 
 
 def flat_softmax(eta: Array) -> Array:
-    """softmax, with derivatives of exactly 0 where it is one-hot, however they are rounded."""
+    """softmax with derivatives of exactly 0 where it rounds to one-hot."""
     p = jax.nn.softmax(eta)
     certain = ((p == 0) | (p == 1)).all(-1, keepdims=True)
     return jnp.where(certain, jax.lax.stop_gradient(p), p)
@@ -87,7 +87,7 @@ def linear_log_prob(z: Array, eta: Array) -> Array:
 
 @linear_log_prob.defjvp
 def _linear_log_prob_jvp(primals, tangents):
-    # Written out so that a certain unit has a derivative of exactly 0.
+    # Explicit, so that a deterministic unit has a derivative of exactly 0.
     (z, eta), (z_dot, eta_dot) = primals, tangents
     score = z - z.sum(-1, keepdims=True) * jax.nn.softmax(eta)
     slope = jax.nn.log_softmax(eta)

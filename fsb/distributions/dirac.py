@@ -1,4 +1,4 @@
-"""Units without noise."""
+"""Deterministic units."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fsb.types import Array
 
 @dataclass(frozen=True)
 class Dirac(Numeric):
-    """Deterministic units, z = eta [B, D...]: backpropagation is their stochastic one.
+    """Deterministic units, z = eta [B, D...]; their stochastic gradient is plain backpropagation.
 
-    Entropy 0. There is no density, hence no score: ``log_prob`` raises ``FsbError``.
+    The entropy is 0. There is no density and no score: ``log_prob`` raises ``FsbError``.
 
     >>> import jax, jax.numpy as jnp
     >>> Dirac().sample(jax.random.key(0), jnp.array([[0.3]])).tolist() == [[jnp.float32(0.3)]]
@@ -23,7 +23,7 @@ class Dirac(Numeric):
     """
 
     def noise(self, key: Array, eta: Array) -> Array:
-        """None that matters: zeros."""
+        """Zeros; the noise is not used."""
         return jnp.zeros_like(eta)
 
     def from_noise(self, noise: Array, eta: Array) -> Array:
@@ -33,10 +33,10 @@ class Dirac(Numeric):
         return eta
 
     def log_prob(self, eta: Array, z: Array) -> Array:
-        raise FsbError("Dirac has no density, and so no score; use pathwise or fourier_exact")
+        raise FsbError("Dirac has no density and no score; use pathwise or fourier_exact")
 
     def entropy(self, eta: Array) -> Array:
         return jnp.zeros_like(eta)
 
     def support(self, eta: Array) -> Array:
-        raise FsbError("Dirac: its value moves with eta; summing over values has no derivative")
+        raise FsbError("Dirac cannot be enumerated: its value depends on eta")

@@ -1,4 +1,4 @@
-"""Units that are points of the simplex, and their two-valued case, beta units."""
+"""Units on the simplex, and beta units, their two-valued case."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from fsb.types import Array
 class Dirichlet(Numeric):
     """Independent Dirichlet units: eta [B, D..., K] concentrations, z [B, D..., K] in the simplex.
 
-    K gammas over their sum, in logarithms: concentrations of 0.01 are served. Entries that
-    underflow are put at the least positive number. Differentiable as ``Gamma`` is.
+    Sampled as normalised gammas in log space, which supports concentrations down to 0.01. Entries
+    that underflow are set to the smallest positive number. Differentiable in the same way as
+    ``Gamma``.
 
     >>> import jax.numpy as jnp
     >>> Dirichlet().mean(jnp.array([[[1.0, 3.0]]])).tolist()
@@ -26,7 +27,7 @@ class Dirichlet(Numeric):
     """
 
     def noise(self, key: Array, eta: Array) -> Array:
-        """A key for each gamma, [B, D..., K]."""
+        """One key per gamma, [B, D..., K]."""
         return jax.random.split(key, eta.shape)
 
     def from_noise(self, keys: Array, eta: Array) -> Array:
@@ -52,8 +53,8 @@ class Dirichlet(Numeric):
 class Beta(Numeric):
     """Independent beta units with eta = (alpha, beta), both [B, D...] and positive.
 
-    z is strictly between 0 and 1: what rounds to an end is put beside it. At z near 1 float32
-    keeps 1 - z to 6e-8 only, which the score of small betas feels.
+    z lies strictly between 0 and 1: values that round to an end are moved inside. Near z = 1,
+    float32 resolves 1 - z only to 6e-8, which limits the accuracy of the score for small beta.
 
     >>> import jax.numpy as jnp
     >>> Beta().mean((jnp.ones((1, 1)), jnp.full((1, 1), 3.0))).tolist()
@@ -61,7 +62,7 @@ class Beta(Numeric):
     """
 
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        """Two keys for each unit, [B, D..., 2]."""
+        """Two keys per unit, [B, D..., 2]."""
         return Dirichlet().noise(key, jnp.stack(eta, -1))
 
     def from_noise(self, keys: Array, eta: tuple[Array, Array]) -> Array:
@@ -83,5 +84,5 @@ class Beta(Numeric):
 
 
 def log_beta(eta: Array) -> Array:
-    """sum_k log Gamma(eta_k) - log Gamma(sum_k eta_k) over the last axis."""
+    """sum_k log Gamma(eta_k) - log Gamma(sum_k eta_k), over the last axis."""
     return gammaln(eta).sum(-1) - gammaln(eta.sum(-1))

@@ -1,4 +1,4 @@
-"""Gamma units and the families that are gammas: exponential, Erlang, chi-squared."""
+"""Gamma units and their special cases: exponential, Erlang and chi-squared."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from fsb.distributions.numeric import Numeric
 from fsb.errors import FsbError
 from fsb.types import Array, Eta
 
-NEARLY_ZERO = -14.0  # log z below which the cdf is z^k / Gamma(k + 1) to float32's precision
+NEARLY_ZERO = -14.0  # log z below which the cdf is z^k / Gamma(k + 1) in float32
 
 
 @dataclass(frozen=True)
 class Gamma(Numeric):
     """Independent gamma units with eta = (shape, scale), both [B, D...] and positive.
 
-    Density z^(k - 1) e^(-z / mu) / (Gamma(k) mu^k) for shape k and scale mu. The draw is
-    differentiable by implicit reparameterisation (Figurnov et al. 2018), down to shapes of 0.01,
-    where most draws are below the least number of float32: they are put at that number, so that
-    log_prob is finite. Estimators by the score are then biased; pathwise and fourier_exact are not.
+    The density is z^(k - 1) e^(-z / mu) / (Gamma(k) mu^k) for shape k and scale mu. Samples are
+    differentiable by implicit reparameterisation, down to shapes of 0.01. There most samples
+    underflow float32; they are set to the smallest positive number so that ``log_prob`` is finite.
+    Score-function estimators are then biased; ``pathwise`` and ``fourier_exact`` are not.
+
+    Source: Figurnov, Mohamed & Mnih 2018 (Implicit Reparameterization Gradients), arXiv:1805.08498.
 
     >>> import jax, jax.numpy as jnp
     >>> eta = (jnp.full((1, 2), 3.0), jnp.full((1, 2), 0.5))
@@ -36,7 +38,7 @@ class Gamma(Numeric):
         return eta
 
     def noise(self, key: Array, eta: Eta) -> Array:
-        """A key for each unit, [B, D...]: the draw is by rejection and takes any number of bits."""
+        """One key per unit, [B, D...]: rejection sampling uses a variable number of random bits."""
         return jax.random.split(key, self.shape_and_scale(eta)[0].shape)
 
     def from_noise(self, keys: Array, eta: Eta) -> Array:
@@ -60,7 +62,7 @@ class Gamma(Numeric):
 
 @dataclass(frozen=True)
 class Exponential(Gamma):
-    """Exponential units with eta = scale [B, D...], their mean: gammas of shape 1.
+    """Exponential units with eta = scale [B, D...], which is their mean: gammas of shape 1.
 
     >>> import jax.numpy as jnp
     >>> Exponential().mean(jnp.full((1, 1), 2.0)).tolist()
@@ -73,10 +75,13 @@ class Exponential(Gamma):
 
 @dataclass(frozen=True)
 class Erlang(Gamma):
-    """Erlang units with eta = scale [B, D...]: sums of ``shape`` exponential ones.
+    """Erlang units with eta = scale [B, D...]: sums of ``shape`` exponential variables.
 
     Args:
-      shape: how many, a positive integer.
+      shape: number of summands, a positive integer.
+
+    Raises:
+      FsbError: if ``shape`` is less than 1.
 
     >>> import jax.numpy as jnp
     >>> Erlang(3).mean(jnp.full((1, 1), 2.0)).tolist()
@@ -95,7 +100,9 @@ class Erlang(Gamma):
 
 @dataclass(frozen=True)
 class ChiSquared(Gamma):
-    """Chi-squared units with eta = degrees of freedom [B, D...], their mean; any positive number.
+    """Chi-squared units with eta = degrees of freedom [B, D...], which is their mean.
+
+    The degrees of freedom need not be integers.
 
     >>> import jax.numpy as jnp
     >>> ChiSquared().mean(jnp.full((1, 1), 4.0)).tolist()
@@ -107,9 +114,10 @@ class ChiSquared(Gamma):
 
 
 def log_gamma(keys: Array, shape: Array) -> Array:
-    """log of a draw from Gamma(shape, 1), from a key a number; differentiable once in the shape.
+    """Samples log z for z ~ Gamma(shape, 1), with one key per number; differentiable once in the
+    shape.
 
-    In float32 at least: a draw itself may be too small for any precision.
+    Computed in at least float32, as z itself may underflow.
     """
     wide = shape.astype(noise_dtype(shape))
     draw = jax.random.loggamma
@@ -121,14 +129,14 @@ def log_gamma(keys: Array, shape: Array) -> Array:
 
 @jax.custom_jvp
 def _implicit(log_z: Array, shape: Array) -> Array:
-    """log_z, with -(dP/dk) / (dP/dlog z) as its derivative in the shape k, P the cdf."""
+    """log_z, with the derivative -(dP/dk) / (dP/dlog z) in the shape k, where P is the cdf."""
     return log_z
 
 
 @_implicit.defjvp
 def _implicit_jvp(primals, tangents):
     (log_z, shape), (log_z_dot, shape_dot) = primals, tangents
-    small = log_z < NEARLY_ZERO  # jax.random.gamma's own derivative ends where z underflows
+    small = log_z < NEARLY_ZERO  # jax.random.gamma is not differentiable where z underflows
     z = jnp.exp(jnp.where(small, 0, log_z))
     slope = jax.lax.random_gamma_grad(shape, z) / z
     slope = jnp.where(small, (digamma(shape + 1) - log_z) / shape, slope)

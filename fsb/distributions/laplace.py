@@ -16,7 +16,7 @@ from fsb.types import Array
 class Laplace(LocationScale):
     """Independent Laplace units with eta = (loc, scale), both [B, D...], scale > 0.
 
-    Density e^(-|z - loc| / scale) / (2 scale).
+    The density is e^(-|z - loc| / scale) / (2 scale).
 
     >>> import jax.numpy as jnp
     >>> eta = (jnp.zeros((1, 1)), jnp.full((1, 1), 0.5))
@@ -25,7 +25,7 @@ class Laplace(LocationScale):
     """
 
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        """Laplace noise of location 0 and scale 1, one a unit."""
+        """Standard Laplace noise, one per unit."""
         return jax.random.laplace(key, eta[0].shape, noise_dtype(eta[0]))
 
     def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Gaussian units that are vectors."""
+"""Multivariate Gaussian units."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fsb.types import Array
 class MultivariateNormal(Numeric):
     """Independent Gaussian vectors with eta = (loc [B, D..., K], factor [B, D..., K, K]).
 
-    z [B, D..., K] = loc + factor e: the covariance is factor factor^T. Of the factor only the lower
-    triangle is read; its diagonal must be positive.
+    z [B, D..., K] = loc + factor e, with covariance factor factor^T. Only the lower triangle of the
+    factor is used; its diagonal must be positive.
 
     >>> import jax.numpy as jnp
     >>> eta = (jnp.zeros((1, 1, 2)), jnp.eye(2)[None, None])
@@ -35,7 +35,7 @@ class MultivariateNormal(Numeric):
         return loc + (jnp.tril(factor) @ noise.astype(loc.dtype)[..., None])[..., 0]
 
     def standardize(self, eta: tuple[Array, Array], z: Array) -> Array:
-        """The noise that gives z."""
+        """The noise that produces z."""
         loc, factor = eta
         solve = jax.scipy.linalg.solve_triangular
         wide = noise_dtype(loc)

@@ -24,7 +24,7 @@ class Normal(LocationScale):
     """
 
     def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
-        """Standard normal noise, one a unit."""
+        """Standard normal noise, one per unit."""
         return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
 
     def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:

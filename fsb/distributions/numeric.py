@@ -1,4 +1,4 @@
-"""What families share whose units are numbers or vectors of which there is no end."""
+"""Base classes for distributions over numbers and vectors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fsb.types import Array, Eta
 
 
 class Numeric:
-    """Units that are made from noise and stand for themselves.
+    """Base class for reparameterised numeric units, whose support cannot be enumerated.
 
-    A family adds ``noise``, ``from_noise``, ``mean``, ``log_prob`` and ``entropy``.
+    Subclasses define ``noise``, ``from_noise``, ``mean``, ``log_prob`` and ``entropy``.
     """
 
     reparameterized: ClassVar[bool] = True

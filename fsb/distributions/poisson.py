@@ -1,4 +1,4 @@
-"""Counts."""
+"""Poisson units."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fsb.distributions.bernoulli import noise_dtype
 from fsb.distributions.numeric import Numeric
 from fsb.types import Array
 
-LARGE = 12.0  # rate above which the entropy is asymptotic; the other way sums over 64 counts
+LARGE = 12.0  # rate up to which the entropy is a sum over 64 counts; asymptotic above
 
 
 @dataclass(frozen=True)
 class Poisson(Numeric):
-    """Independent counts 0, 1, 2, ... with eta [B, D...] the log of their rate.
+    """Independent counts 0, 1, 2, ... with eta [B, D...] the logarithm of the rate.
 
     >>> import jax.numpy as jnp
     >>> Poisson().mean(jnp.zeros((1, 1))).tolist()
@@ -29,7 +29,7 @@ class Poisson(Numeric):
     reparameterized: ClassVar[bool] = False
 
     def noise(self, key: Array, eta: Array) -> Array:
-        """A key for each unit, [B, D...]."""
+        """One key per unit, [B, D...]."""
         return jax.random.split(key, eta.shape)
 
     def from_noise(self, keys: Array, eta: Array) -> Array:
@@ -46,7 +46,7 @@ class Poisson(Numeric):
         return z * eta - jnp.exp(eta) - gammaln(z + 1)
 
     def entropy(self, eta: Array) -> Array:
-        """To 1e-5: by summation for rates up to 12, asymptotic beyond."""
+        """Accurate to 1e-5: by summation for rates up to 12, by an asymptotic series beyond."""
         few = jnp.minimum(eta, math.log(LARGE))[..., None]
         counts = jnp.arange(64, dtype=eta.dtype).reshape((1,) * eta.ndim + (64,))
         log = self.log_prob(few, counts)

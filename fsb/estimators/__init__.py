@@ -1,4 +1,4 @@
-"""Gradient estimators: each a factory that returns an ``Estimator``."""
+"""Gradient estimators. Each is a factory function that returns an ``Estimator``."""
 
 from fsb.estimators.arms import arms
 from fsb.estimators.average import average

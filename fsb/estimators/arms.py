@@ -1,4 +1,4 @@
-"""ARMS: several mutually antithetic draws for Boolean units."""
+"""ARMS: several mutually antithetic samples for Boolean units."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from fsb.types import Array, Estimator
 
 
 def arms(samples: int = 3) -> Estimator:
-    r"""ARMS: antithetic REINFORCE with several draws, coupled by a Dirichlet copula.
+    r"""ARMS: antithetic REINFORCE with several samples, coupled by a Dirichlet copula.
 
-    For each unit, d ~ Dirichlet(1, ..., 1) of length n makes n uniform numbers that repel each
-    other, :math:`U_i = (1 - d_i)^{n-1}`, and the draws :math:`b_i = [U_i < p]` (with 1 - U_i for
-    U_i where p >= 1/2). With the probability :math:`P_{11}` that two of them are high together,
+    For each unit, d ~ Dirichlet(1, ..., 1) of length n gives n negatively correlated uniform
+    numbers, :math:`U_i = (1 - d_i)^{n-1}`, and the samples :math:`b_i = [U_i < p]` (with 1 - U_i in
+    place of U_i if p >= 1/2). With :math:`P_{11}` the probability that two of them are both high,
 
     .. math:: \bar\eta = \frac{1}{n - 1} \sum_{i=1}^{n} (f_i - \bar f) (b_i - p)
         \, \frac{p (1 - p)}{p - P_{11}}.
 
-    The last factor undoes what the coupling does to leave-one-out REINFORCE. Unbiased; with n = 2
-    it is ``disarm``, draw by draw.
+    The last factor corrects leave-one-out REINFORCE for the coupling. Unbiased; with n = 2 it
+    equals ``disarm``, sample by sample.
 
-    Several layers: at each, the draws are coupled given the layers above, the first of them that
-    of the run; what is below is redrawn with the noise of the run. 1 + L (n - 1) evaluations of the
-    loss, one of them differentiated. Examples must be independent (no BatchNorm). Serves Bernoulli
-    sites.
+    Several layers: the samples of each layer are coupled given the layers above, and the first of
+    them is that of the run; the layers below are resampled with the noise of the run. Costs
+    1 + L (n - 1) evaluations of the loss, one of them differentiated. Examples must be independent
+    (no BatchNorm). Supports Bernoulli sites.
 
     Source: Dimitriev & Zhou 2021 (ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary
-    Variables), section 4.
+    Variables), arXiv:2105.14141, section 4.
 
     Args:
-      samples: n >= 2, draws a layer.
+      samples: n >= 2, the number of samples per layer.
+
+    Raises:
+      FsbError: if ``samples`` is less than 2.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: (1 + sample("b", fsb.Bernoulli(), eta).sum(-1)) ** 2
@@ -50,7 +53,7 @@ def arms(samples: int = 3) -> Estimator:
     def estimate(site, change, key):
         coupled = companions(site, key, samples)
         changes = jax.vmap(change)(coupled)
-        changes = jnp.concatenate([jnp.zeros_like(changes[:1]), changes])  # the first is the run's
+        changes = jnp.concatenate([jnp.zeros_like(changes[:1]), changes])  # first, the run's
         bits = site.dist.decode(jnp.concatenate([site.z[None], coupled]))
         terms = jax.vmap(weigh)(
             changes - changes.mean(0, keepdims=True), bits - jax.nn.sigmoid(site.eta)[None]
@@ -61,10 +64,10 @@ def arms(samples: int = 3) -> Estimator:
 
 
 def companions(site: Site, key: Array, samples: int) -> Array:
-    """n - 1 values [n - 1, B, D...] coupled with that of a site of ``ancestral(key)``.
+    """n - 1 values [n - 1, B, D...] coupled with the value of a site of ``ancestral(key)``.
 
-    Given d_1, the rest of a Dirichlet(1, ..., 1) is one of n - 1, scaled to 1 - d_1: so the run's
-    own noise serves as the first uniform number.
+    Given d_1, the remaining entries are a Dirichlet(1, ..., 1) of length n - 1 scaled by 1 - d_1,
+    so the noise of the run can serve as the first uniform number.
     """
     u = site.dist.noise(site_key(key, site.name), site.eta)
     upside_down = site.eta >= 0
@@ -74,15 +77,15 @@ def companions(site: Site, key: Array, samples: int) -> Array:
     rest = -jnp.log(v)
     others = (1 - first[None] * rest / rest.sum(0, keepdims=True)) ** (samples - 1)
     flipped = jnp.where(upside_down[None], 1 - others, others)
-    below_one = jnp.minimum(flipped, 1 - jnp.finfo(u.dtype).eps)  # so that p = 1 is high
+    below_one = jnp.minimum(flipped, 1 - jnp.finfo(u.dtype).eps)  # so that p = 1 gives high
     return jax.vmap(site.dist.from_noise, (0, None))(below_one, site.eta)
 
 
 def debias(eta: Array, samples: int) -> Array:
     """p (1 - p) / (p - P11), within [1/2, 1].
 
-    The same for p and 1 - p; with m = min(p, 1 - p),
-    P11 = m max(0, 2 - m^(-1/(n-1)))^(n-1), and the fraction is without 0/0 once m is cancelled.
+    Symmetric in p and 1 - p. With m = min(p, 1 - p), P11 = m max(0, 2 - m^(-1/(n-1)))^(n-1);
+    cancelling m avoids 0/0.
     """
     m = jax.nn.sigmoid(-jnp.abs(eta))
     return (1 - m) / (1 - jnp.maximum(0, 2 - m ** (-1 / (samples - 1))) ** (samples - 1))

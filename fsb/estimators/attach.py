@@ -1,8 +1,8 @@
-"""Attaching an estimate to the losses, for estimators that work on whole runs.
+"""Attaches gradient estimates to the losses, for estimators that use whole runs.
 
-An estimator of this kind computes one array ``g`` per site, an estimate of the derivative of each
-example's expected loss in that site's ``eta``. ``attach`` leaves the losses as they are and makes
-``g`` their derivative in ``eta``; upstream of the site all is ordinary backpropagation.
+Such an estimator computes one array ``g`` per site, an estimate of the derivative of each example's
+expected loss with respect to that site's ``eta``. ``attach`` returns the losses unchanged and makes
+``g`` their derivative in ``eta``; everything upstream of the site is ordinary backpropagation.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from fsb.types import Array, Aux, Estimator, Eta, Run
 
 @jax.custom_vjp
 def attach(losses: Array, eta: Eta, g: Eta) -> Array:
-    """The losses [B], with g [B, D...] as the derivative of losses[b] in eta[b].
+    """Returns the losses [B], with g [B, D...] as the derivative of losses[b] in eta[b].
 
-    ``eta`` may be a tuple of arrays, and ``g`` then one of the same shapes.
+    ``eta`` may be a tuple of arrays; ``g`` is then a tuple of the same shapes.
 
     >>> import jax, jax.numpy as jnp
     >>> f = lambda eta: attach(jnp.array([5.0]), eta, jnp.array([[2.0, 3.0]])).sum()
@@ -48,14 +48,14 @@ attach.defvjp(_forward, _backward)
 
 
 def attach_all(losses: Array, sites: Iterable[Site], estimates: Iterable[Eta]) -> Array:
-    """``attach`` for every site of a run; the estimates are constants to differentiation."""
+    """Applies ``attach`` to every site of a run, with the gradient of the estimates stopped."""
     for site, g in zip(sites, estimates, strict=True):
         losses = attach(losses, site.eta, jax.lax.stop_gradient(g))
     return losses
 
 
 def score(site: Site) -> Eta:
-    """d log p(z) / d eta, unit by unit and constant to differentiation, shaped like eta."""
+    """d log p(z) / d eta of every unit, shaped like eta, with its gradient stopped."""
 
     def log_prob(eta):
         return site.dist.log_prob(eta, jax.lax.stop_gradient(site.z)).sum()
@@ -64,30 +64,31 @@ def score(site: Site) -> Eta:
 
 
 def weigh(signal: Array, g: Eta) -> Eta:
-    """One number per example [B] times g [B, D...]."""
+    """Multiplies g [B, D...] by one number per example, [B]."""
     return jax.tree.map(lambda x: signal.reshape(signal.shape + (1,) * (x.ndim - 1)) * x, g)
 
 
 def several_runs(run: Run, key: Array, samples: int) -> tuple[Array, tuple[Site, ...]]:
-    """Plain runs side by side: losses [n, B] and sites, all arrays of which lead with [n]."""
+    """Independent runs: losses [n, B] and sites, whose arrays have a leading axis [n]."""
     return jax.vmap(lambda k: run(frozen(ancestral(k))))(jax.random.split(key, samples))
 
 
 def attach_scores(losses: Array, sites: tuple[Site, ...], signal: Array) -> Array:
-    """The losses [B], with signal [B] times the score as the derivative in every site's eta."""
+    """Attaches signal [B] times the score to every site; returns the losses [B]."""
     return attach_all(losses, sites, [weigh(signal, score(site)) for site in sites])
 
 
 def mean_of_others(x: Array) -> Array:
-    """Over the first axis, for each entry the mean of all but itself."""
+    """The mean of all other entries along the first axis, for each entry."""
     return (x.sum(0, keepdims=True) - x) / (len(x) - 1)
 
 
 def branch(run: Run, sites: tuple[Site, ...], layer: int, z: Array, otherwise: Sampler) -> Array:
-    """Losses [B] of the run with site ``layer`` at z: what is above it held, what is below redrawn.
+    """Losses [B] of a run that sets site ``layer`` to z, holds the sites above and resamples those
+    below.
 
-    Given ``ancestral(key)`` with the key of the run itself, the redrawn sites see its noise.
-    The losses are constants to differentiation.
+    With ``ancestral(key)`` and the key of the run, the sites below are resampled with its noise.
+    The gradient of the losses is stopped.
     """
     values = {site.name: site.z for site in sites[:layer]} | {sites[layer].name: z}
     return jax.lax.stop_gradient(run(replay(values, otherwise))[0])
@@ -98,13 +99,14 @@ def layerwise(
     estimate: Callable[[Site, Callable[[Array], Array], Array], Array],
     *families: type,
 ) -> Estimator:
-    """One plain run, and at each layer an estimate from branches off it.
+    """Builds an estimator from one run and, at each layer, an estimate from branches of it.
 
     Args:
-      name: of the estimator, for error messages.
+      name: the estimator's name, for error messages.
       estimate: ``estimate(site, change, key) -> g``, where ``change(z)`` is the change [B] of the
-        losses when the site takes the value z, all below it redrawn with the noise of the run.
-      families: of distributions that it serves.
+        losses when the site is set to z and the sites below are resampled with the noise of the
+        run.
+      families: the distributions that it supports.
     """
 
     def init(key, sites):

@@ -1,4 +1,4 @@
-"""Several independent estimates for one."""
+"""Averages over independent estimates."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from fsb.types import Estimator
 
 
 def average(estimator: Estimator, samples: int) -> Estimator:
-    r"""The mean of independent estimates.
+    r"""The mean of several independent estimates.
 
     .. math:: \bar\eta = \tfrac1n \sum_{i=1}^{n} \bar\eta_i
 
-    The mean of the estimator itself, with 1/n of its variance, at n times its cost; the runs are
-    made side by side. Its state is the mean of theirs.
+    Has the mean of the estimator and 1/n of its variance, at n times its cost. The runs are
+    evaluated in parallel; the new state is the mean of theirs.
 
-    Source: elementary; "ARM-10" of Shekhovtsov 2021, figure 3, is ``average(arm(), 10)``.
+    Source: standard; "ARM-10" of Shekhovtsov 2021, arXiv:2110.03549, figure 3, is
+    ``average(arm(), 10)``.
 
     Args:
-      estimator: any.
+      estimator: any estimator.
       samples: n >= 1.
+
+    Raises:
+      FsbError: if ``samples`` is less than 1.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -43,5 +47,5 @@ def average(estimator: Estimator, samples: int) -> Estimator:
 
 
 def _mean(x):
-    """Counters agree among the runs and are no averages."""
+    """The mean over the first axis; integer counters are the same in all runs."""
     return x.mean(0) if jnp.issubdtype(x.dtype, jnp.inexact) else x[0]

@@ -1,9 +1,9 @@
-"""Variance reduction for the learning signal of a score-function estimate.
+"""Variance reduction for the learning signal of score-function estimators.
 
-Such an estimate is signal times score, with one signal per example and site. A ``Reduction`` turns
-that signal into one of less variance; ``chain`` applies several in turn. What is subtracted or
-divided by at a step never depends on the values drawn at it: running statistics are those of the
-steps before, and a baseline sees a site's parameters, not its value.
+Such an estimate is signal times score, with one signal per example and site. A ``Reduction`` maps
+the signal to one with less variance; ``chain`` composes several. What a step subtracts or divides
+by never depends on the values sampled in it: running statistics come from earlier steps, and a
+baseline depends on a site's parameters, not on its value.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Reduction(NamedTuple):
 
     ``init(key, site) -> (control, state)``;
     ``apply(signal [B], site, control, state) -> (signal [B], objective, state)``, where the
-    objective is a scalar for the control to minimise.
+    objective is a scalar that the control minimises.
     """
 
     init: Callable[[Array, Site], tuple[PyTree, PyTree]]
     apply: Callable[[Array, Site, PyTree, PyTree], tuple[Array, Any, PyTree]]
 
 
-class Moments(NamedTuple):
+class RunningMoments(NamedTuple):
     """Running moments of a signal: scalars, all 0 before the first step."""
 
     steps: Array
@@ -40,33 +40,33 @@ class Moments(NamedTuple):
 
 
 def running_mean(decay: float) -> Reduction:
-    """Centring (C): the signal less the mean of earlier steps. The estimate keeps its mean."""
+    """Centring (C): subtracts the mean of earlier steps. Does not change the expectation."""
 
     def apply(signal, site, control, state):
-        return signal - state.mean, 0.0, follow(state, signal, decay)
+        return signal - state.mean, 0.0, update_moments(state, signal, decay)
 
-    return Reduction(no_moments, apply)
+    return Reduction(init_moments, apply)
 
 
 def running_scale(decay: float) -> Reduction:
-    """Normalisation (VN): the signal over max(1, standard deviation of earlier steps).
+    """Variance normalisation (VN): divides by max(1, standard deviation of earlier steps).
 
-    This one scales the estimate's mean as well, by a positive number that is known at each step and
-    is one for all examples and units of the site.
+    Also scales the expectation of the estimate, by a positive factor that is known before the step
+    and shared by all examples and units of the site.
     """
 
     def apply(signal, site, control, state):
         scale = jnp.maximum(1, jnp.sqrt(state.variance))
-        return signal / scale, 0.0, follow(state, signal, decay)
+        return signal / scale, 0.0, update_moments(state, signal, decay)
 
-    return Reduction(no_moments, apply)
+    return Reduction(init_moments, apply)
 
 
 def network(hidden: int) -> Reduction:
-    """Input-dependent baseline (IDB): the signal less what a network predicts from the site's eta.
+    """Input-dependent baseline (IDB): subtracts a network's prediction from the site's eta.
 
-    One layer of ``hidden`` tanh units on the example's eta, trained by squared error; at first its
-    output is 0. The estimate keeps its mean, for eta is known before the site is drawn.
+    The network has one layer of ``hidden`` tanh units, is trained by squared error and outputs 0 at
+    first. Does not change the expectation, as eta is known before the site is sampled.
     """
 
     def init(key, site):
@@ -82,7 +82,7 @@ def network(hidden: int) -> Reduction:
 
 
 def new_mlp(key: Array, inputs: int, hidden: int) -> PyTree:
-    """Weights of an ``mlp`` whose output is 0."""
+    """Initial weights of an ``mlp``; its output is 0."""
     zeros = jnp.zeros(hidden, jnp.float32)
     return {
         "in": jax.random.normal(key, (inputs, hidden), jnp.float32) / inputs**0.5,
@@ -93,13 +93,13 @@ def new_mlp(key: Array, inputs: int, hidden: int) -> PyTree:
 
 
 def mlp(weights: PyTree, x: Array) -> Array:
-    """One hidden tanh layer on x [B, inputs], one output an example, [B]."""
+    """One hidden tanh layer: x [B, inputs] -> one output per example, [B]."""
     h = jnp.tanh(x @ weights["in"] + weights["bias"][None])
     return h @ weights["out"] + weights["offset"]
 
 
 def chain(*parts: Reduction) -> Reduction:
-    """The reductions in turn, each on the signal that the one before leaves."""
+    """Composes reductions, each applied to the signal left by the previous one."""
 
     def init(key, site):
         keys = jax.random.split(key, len(parts) + 1)
@@ -120,7 +120,14 @@ def chain(*parts: Reduction) -> Reduction:
 def reduction(
     name: str, centering: bool, normalization: bool, baseline: bool, hidden: int, decay: float
 ) -> Reduction:
-    """C, IDB and VN in this order, those that are wanted; ``name`` is the estimator's."""
+    """Chains C, IDB and VN, in this order, as far as they are enabled.
+
+    Args:
+      name: the estimator's name, for error messages.
+
+    Raises:
+      FsbError: if ``hidden`` is less than 1 or ``decay`` is outside [0, 1).
+    """
     if hidden < 1:
         raise FsbError(f"{name}: hidden={hidden}: it must be at least 1")
     if not 0 <= decay < 1:
@@ -132,7 +139,7 @@ def reduction(
 
 
 def init_all(part: Reduction, key: Array, sites: tuple[Site, ...]) -> tuple[PyTree, PyTree]:
-    """Control and state of a reduction for every site, by the site's name."""
+    """Control and state of a reduction for every site, keyed by the site's name."""
     pairs = {site.name: part.init(key, site) for site in sites}
     return {n: c for n, (c, _) in pairs.items()}, {n: s for n, (_, s) in pairs.items()}
 
@@ -140,7 +147,7 @@ def init_all(part: Reduction, key: Array, sites: tuple[Site, ...]) -> tuple[PyTr
 def reduce_all(
     part: Reduction, signals: list[Array], sites: tuple[Site, ...], control: PyTree, state: PyTree
 ) -> tuple[list[Array], Aux]:
-    """Each site's signal after the reduction; ``Aux`` has the objective and the next state."""
+    """Reduces the signal of every site; ``Aux`` has the objective and the next state."""
     objective, reduced, after = jnp.float32(0), [], {}
     for signal, site in zip(signals, sites, strict=True):
         signal = signal.astype(jnp.promote_types(signal.dtype, jnp.float32))
@@ -151,23 +158,23 @@ def reduce_all(
     return reduced, Aux(objective, after, {})
 
 
-def no_moments(key: Array, site: Site) -> tuple[tuple, Moments]:
-    return (), Moments(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+def init_moments(key: Array, site: Site) -> tuple[tuple, RunningMoments]:
+    return (), RunningMoments(jnp.int32(0), jnp.float32(0), jnp.float32(0))
 
 
-def follow(moments: Moments, signal: Array, decay: float) -> Moments:
-    """Exponentially weighted mean and variance, after one more batch.
+def update_moments(moments: RunningMoments, signal: Array, decay: float) -> RunningMoments:
+    """Updates the exponentially weighted mean and variance with one batch.
 
-    The first steps are averaged plainly, so that no number of them remembers the zeros.
+    The first steps use a plain average, so the zero initialisation leaves no trace.
     """
     rate = jnp.maximum(1 - decay, 1 / (moments.steps + 1))
     change = signal.mean() - moments.mean
     mean = moments.mean + rate * change
     variance = (1 - rate) * (moments.variance + rate * change**2) + rate * signal.var()
-    return Moments(moments.steps + 1, mean.astype(jnp.float32), variance.astype(jnp.float32))
+    return RunningMoments(moments.steps + 1, mean.astype(jnp.float32), variance.astype(jnp.float32))
 
 
 def features(eta: PyTree) -> Array:
-    """All of a site's parameters, [B, inputs] float32; clipped, for a logit may be infinite."""
+    """All parameters of a site, [B, inputs] float32; clipped, as logits may be infinite."""
     leaves = [jnp.asarray(x, jnp.float32).reshape(x.shape[0], -1) for x in jax.tree.leaves(eta)]
     return jnp.clip(jnp.concatenate(leaves, -1), -30, 30)

@@ -1,4 +1,4 @@
-"""Bitflip-1 and UGC: the exact difference of one random Boolean unit."""
+"""Bitflip-1 and UGC: the exact difference for one random Boolean unit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from fsb.types import Array, Estimator
 
 
 def bitflip() -> Estimator:
-    r"""Bitflip-1: in each example and layer one unit, drawn uniformly, is tried at both values.
+    r"""Bitflip-1: evaluates both values of one unit, chosen uniformly per example and layer.
 
-    With J uniform among the d units of a layer and v = p (1 - p),
+    With J uniform over the d units of a layer and v = p (1 - p),
 
     .. math:: \bar\eta_i = d \, [i = J] \, v_i \, (f(z_{-i}, high) - f(z_{-i}, low)).
 
-    Unbiased. The second moment, :math:`d \, v_i^2 \, \mathbb E[(f(z_{-i}, high) -
-    f(z_{-i}, low))^2]`, vanishes like min(p, 1 - p) squared, that of ``disarm`` only like
-    min(p, 1 - p); on the other hand it grows with the number of units.
+    Unbiased. Its second moment, :math:`d \, v_i^2 \, \mathbb E[(f(z_{-i}, high) - f(z_{-i},
+    low))^2]`, vanishes like min(p, 1 - p) squared, that of ``disarm`` only like min(p, 1 - p); but
+    it grows with the number of units.
 
-    Several layers: at each, the unit is flipped given the layers above, and what is below is
-    redrawn with the noise of the run. 1 + L evaluations of the loss, one of them differentiated.
-    Examples must be independent (no BatchNorm). Serves Bernoulli sites.
+    Several layers: the unit is flipped given the layers above, and the layers below are resampled
+    with the noise of the run. Costs 1 + L evaluations of the loss, one of them differentiated.
+    Examples must be independent (no BatchNorm). Supports Bernoulli sites.
 
     Source: Kunes et al. 2023 (Gradient Estimation for Binary Latent Variables via Gradient
-    Variance Clipping, arXiv 2208.06124), bitflip-1.
+    Variance Clipping), arXiv:2208.06124, bitflip-1.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -49,19 +49,20 @@ def bitflip() -> Estimator:
 
 
 def ugc() -> Estimator:
-    r"""Unbiased gradient variance clipping: bitflip-1 for the nearly certain units, else DisARM.
+    r"""Unbiased gradient variance clipping: bitflip-1 for nearly deterministic units, else DisARM.
 
     .. math:: \bar\eta_i = \bar\eta_i^{bitflip} \text{ if } \min(p_i, 1 - p_i) < \frac{1}{2 d},
         \text{ else } \bar\eta_i^{DisARM},
 
-    with d the number of units of the layer. The bound is where the two have the same variance if
-    the antithetic pair differs in f as much as the flipped one. Unbiased.
+    with d the number of units of the layer. At the threshold the two have the same variance if the
+    antithetic pair differs in f as much as the flipped pair. Unbiased.
 
-    Several layers: as both of them; they share the draw of the run. 1 + 2 L evaluations of the
-    loss, one of them differentiated. Examples must be independent (no BatchNorm). Serves Bernoulli
-    sites.
+    Several layers: as for both of them, which share the samples of the run. Costs 1 + 2 L
+    evaluations of the loss, one of them differentiated. Examples must be independent (no
+    BatchNorm). Supports Bernoulli sites.
 
-    Source: Kunes et al. 2023 (arXiv 2208.06124), UGC.
+    Source: Kunes et al. 2023 (Gradient Estimation for Binary Latent Variables via Gradient
+    Variance Clipping), arXiv:2208.06124, UGC.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -88,9 +89,9 @@ def units(site: Site) -> int:
 
 
 def flip(site: Site, key: Array) -> tuple[Array, Array]:
-    """One-hot [B, D...] of a uniformly chosen unit of each example, and z with that unit flipped.
+    """Chooses one unit per example: its one-hot mask [B, D...], and z with that unit flipped.
 
-    A certain unit stays as it is: its other value may not be one that the loss can bear.
+    Deterministic units are not flipped, as the loss may not be defined at their other value.
     """
     d = units(site)
     u = uniform(jax.random.fold_in(site_key(key, site.name), 1), site.z.shape[:1])
@@ -102,6 +103,6 @@ def flip(site: Site, key: Array) -> tuple[Array, Array]:
 
 
 def bitflip_weight(site: Site, chosen: Array) -> Array:
-    """-s d [chosen] p (1 - p), to be weighed by f(flipped) - f(z)."""
+    """-s d [chosen] p (1 - p), the weight of f(flipped) - f(z)."""
     weight = units(site) * (1 - 2 * site.dist.decode(site.z)) * bit_variance(site.eta)
     return jnp.where(chosen, weight, 0)

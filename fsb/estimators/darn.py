@@ -13,31 +13,34 @@ from fsb.types import Estimator
 
 
 def darn(centre: Literal["uniform", "half", "mean"] = "uniform") -> Estimator:
-    r"""DARN / "1/2": the score times the loss's first-order change from a centre to the sample.
+    r"""DARN or "1/2": the score times the loss's first-order change from a centre to the sample.
 
-    With z the draw, p = E[z] the softmax of eta, and c the centre, 1/K of each of K values
-    ("uniform"), 1/2 of each ("half") or p ("mean"),
+    With z the sample, p = E[z] the softmax of eta, and c the centre, which is 1/K for each of K
+    values ("uniform"), 1/2 for each ("half") or p ("mean"),
 
     .. math:: \bar\eta = (z - p) \; (z - c)^\top g.
 
     Boolean units: with s = +1 for high, -1 for low, L = high - low, and the midpoint of the two
-    values as the centre ("uniform" and "half" alike), it is straight-through over 2 p(z),
+    values as the centre ("uniform" or "half"), it is straight-through divided by 2 p(z),
 
     .. math:: \bar\eta = g \, \tfrac{L}{2} \, \sigma(-s\,\eta);
 
     with their mean as the centre, the slope is L sigmoid(-s eta)^2.
 
-    Unbiased for linear losses; for losses quadratic in each Boolean unit too, if the centre is the
-    midpoint (then the same estimator as ReinMax(1), ZGR and FouST without noise). For categorical
-    units see ``zgr``: it is the mean of ``st`` and of this one with centre "mean", and exact for
-    quadratics. Bounded variance in the logit. One evaluation of the loss.
+    Unbiased for linear losses. If the centre is the midpoint, also unbiased for losses quadratic in
+    each Boolean unit, and then identical to ReinMax(1), ZGR and FouST without noise. For
+    categorical units see ``zgr``, the mean of ``st`` and of this estimator with centre "mean",
+    which is exact for quadratics. The variance is bounded in the logit. One evaluation of the loss.
 
-    Source: Gregor et al. 2014 (Deep AutoRegressive Networks); Gu et al. 2016 (MuProp), eqs 5-6, and
-    eq. 7 for categorical units (its experiments use 1/K); stable logit form and variance in
-    Shekhovtsov 2021, eqs 18-23.
+    Source: Gregor et al. 2014 (Deep AutoRegressive Networks), arXiv:1310.8499; Gu et al. 2016
+    (MuProp), arXiv:1511.05176, eqs. 5-6, and eq. 7 for categorical units (its experiments use 1/K);
+    stable logit form and variance: Shekhovtsov 2021, arXiv:2110.03549, eqs. 18-23.
 
     Args:
-      centre: "uniform", "half" or "mean", where the loss's linear model is anchored.
+      centre: "uniform", "half" or "mean", the point at which the loss is linearised.
+
+    Raises:
+      FsbError: if ``centre`` is none of these.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)

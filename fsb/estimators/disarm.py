@@ -15,20 +15,21 @@ from fsb.types import Array, Estimator
 
 
 def arm() -> Estimator:
-    r"""ARM: a pair of antithetic draws from one uniform number per unit.
+    r"""ARM: a pair of antithetic samples from one uniform number per unit.
 
-    With u ~ U(0, 1), z = [u < p] and its antithesis z' = [1 - u < p], both in the unit's encoding,
+    With u ~ U(0, 1), z = [u < p] and its antithetic z' = [1 - u < p], both in the unit's encoding,
 
     .. math:: \bar\eta = (f(z') - f(z)) \, (u - \tfrac12).
 
-    Unbiased. Kept as a baseline: ``disarm`` is its mean given (z, z'), with the same evaluations
-    and never a larger variance.
+    Unbiased. Provided as a baseline: ``disarm`` is its expectation given (z, z'), with the same
+    evaluations and never more variance.
 
-    Several layers: at each, the antithesis is taken given the layers above, and what is below is
-    redrawn with the noise of the run. 1 + L evaluations of the loss, one of them differentiated.
-    Examples must be independent (no BatchNorm).
+    Several layers: the antithetic value is taken given the layers above, and the layers below are
+    resampled with the noise of the run. Costs 1 + L evaluations of the loss, one of them
+    differentiated. Examples must be independent (no BatchNorm). Supports Bernoulli sites.
 
-    Source: Yin & Zhou 2019 (ARM: Augment-REINFORCE-Merge), eq. 6.
+    Source: Yin & Zhou 2019 (ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks),
+    arXiv:1807.11143, eq. 6.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -38,24 +39,25 @@ def arm() -> Estimator:
     """
 
     def weight(u, z, other, eta, dist):
-        return jnp.where(mean_slope(eta, dist) > 0, u - 0.5, 0)  # a certain unit has no gradient
+        return jnp.where(mean_slope(eta, dist) > 0, u - 0.5, 0)  # 0 if deterministic
 
     return antithetic("arm", weight)
 
 
 def disarm() -> Estimator:
-    r"""DisARM, also known as U2G: the antithetic pair without the uniform number's own noise.
+    r"""DisARM, also known as U2G: ARM with the noise of the uniform number integrated out.
 
     With (z, z') as in ``arm``, s = +1 where z is high and -1 where it is low,
 
     .. math:: \bar\eta = \tfrac12 (f(z) - f(z')) \, s \, [z \ne z'] \, \sigma(|\eta|).
 
-    Unbiased; the mean of ARM given (z, z').
+    Unbiased; the expectation of ARM given (z, z').
 
-    Several layers: as ``arm``. 1 + L evaluations of the loss, one of them differentiated.
-    Examples must be independent (no BatchNorm).
+    Several layers: as ``arm``. Costs 1 + L evaluations of the loss, one of them differentiated.
+    Examples must be independent (no BatchNorm). Supports Bernoulli sites.
 
-    Source: Dong, Mnih & Tucker 2020 (DisARM), eq. 6; Yin et al. 2020 (U2G).
+    Source: Dong, Mnih & Tucker 2020 (DisARM), arXiv:2006.10680, eq. 6; Yin et al. 2020 (U2G, in
+    Probabilistic Best Subset Selection via Gradient-Based Optimization), arXiv:2006.06448.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 4.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -67,13 +69,13 @@ def disarm() -> Estimator:
 
 
 def disarm_weight(u: Array, z: Array, other: Array, eta: Array, dist: Bernoulli) -> Array:
-    """-s [z != z'] sigmoid(|eta|) / 2: the mean of u - 1/2 given the pair."""
+    """-s [z != z'] sigmoid(|eta|) / 2: the expectation of u - 1/2 given the pair."""
     sign = 2 * dist.decode(z) - 1
     return -0.5 * sign * (z != other) * jax.nn.sigmoid(jnp.abs(eta))
 
 
 def antithetic(name: str, weight: Callable[..., Array]) -> Estimator:
-    """eta_bar = (f(z') - f(z)) weight(u, z, z', eta, dist), layer by layer."""
+    """The estimator g = (f(z') - f(z)) weight(u, z, z', eta, dist), layer by layer."""
 
     def estimate(site, change, key):
         u, other = antithesis(site, key)
@@ -83,11 +85,11 @@ def antithetic(name: str, weight: Callable[..., Array]) -> Estimator:
 
 
 def antithesis(site: Site, key: Array) -> tuple[Array, Array]:
-    """The noise u that drew a site of ``ancestral(key)``, and the value that 1 - u draws.
+    """The noise u of a site of ``ancestral(key)``, and the value sampled from 1 - u.
 
-    Mirrored on the grid of the noise, so that 1 - u lies in [0, 1) as well: a unit with p = 1 is
-    high whatever was drawn.
+    u is mirrored on the grid of the noise, so 1 - u also lies in [0, 1) and a unit with p = 1 is
+    always high.
     """
-    # The barrier keeps the compiler from drawing u anew for each of its many uses.
+    # The barrier keeps the compiler from recomputing u for each use.
     u = jax.lax.optimization_barrier(site.dist.noise(site_key(key, site.name), site.eta))
     return u, site.dist.from_noise(1 - jnp.finfo(u.dtype).eps - u, site.eta)

@@ -1,4 +1,4 @@
-"""Double control variates: leave-one-out REINFORCE on a loss linearised at the other runs."""
+"""Double control variates: leave-one-out REINFORCE with a linearised loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fsb.types import Array, Aux, Estimator, Run
 
 
 def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Estimator:
-    r"""Double CV: a control variate inside leave-one-out REINFORCE, and again in its baseline.
+    r"""Double CV: leave-one-out REINFORCE with control variates in the signal and its baseline.
 
-    Of n independent runs, let f_i be the losses, :math:`g_{j,l}` the partial derivative of f_j in
-    the value of layer l, :math:`\bar g_{-i,l}` its mean over the runs but i,
+    For n independent runs, let f_i be the losses, :math:`g_{j,l}` the partial derivative of f_j
+    with respect to the value of layer l, :math:`\bar g_{-i,l}` its mean over all runs but i,
     :math:`\mu_{i,l} = \mathbb E[z_{i,l} \mid` parents], and
 
     .. math:: F_i = f_i + \sum_l \alpha_l \, \bar g_{-i,l} \cdot (z_{i,l} - \mu_{i,l}), \qquad
@@ -25,22 +25,25 @@ def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Esti
         - \alpha_l \, \bar g_{-i,l}^T \frac{\partial \mu_{i,l}}{\partial \eta_{i,l}} \Bigr].
 
     Unbiased for any alpha: given the other runs, the terms of F_i below layer l have mean 0 and
-    those above are constants beside a score of mean 0; the term of l itself has the mean that is
-    subtracted, and the F_j of the other runs have that of f_j. For one layer and a loss linear in
-    it, alpha = -1 leaves no variance at all. Serves Bernoulli and Categorical sites.
+    those above are constant, so that they multiply a score of mean 0; the mean of the term of l
+    itself is subtracted, and F_j has the mean of f_j. With one layer and a loss linear in it, alpha
+    = -1 gives zero variance. Supports Bernoulli and Categorical sites.
 
-    Cost: n evaluations of the loss side by side, whatever the number of layers, all differentiated
-    twice (in the values and in the params); the loss must be differentiable in the values. The
-    value is the mean of the n runs. Examples must be independent (no BatchNorm).
+    Costs n evaluations of the loss in parallel for any number of layers, all differentiated twice
+    (with respect to the values and the params); the loss must be differentiable in the values. The
+    value is the mean over the runs. Examples must be independent (no BatchNorm).
 
     Source: Titsias & Shi 2022 (Double Control Variates for Gradient Estimation in Discrete Latent
-    Variable Models), for one layer.
+    Variable Models), arXiv:2111.05300, for one layer.
 
     Args:
       samples: n >= 2.
-      alpha: of every layer, at first; near -1 where the loss is near linear.
-      learn: whether to make the alphas control parameters, learned by descent of the estimate's
-        second moment.
+      alpha: initial value, for every layer; near -1 if the loss is nearly linear.
+      learn: whether the alphas are control parameters, learned by minimising the estimate's second
+        moment.
+
+    Raises:
+      FsbError: if ``samples`` is less than 2.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -79,9 +82,9 @@ def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Esti
 def sensitive_runs(
     run: Run, key: Array, samples: int
 ) -> tuple[Array, tuple[Site, ...], tuple[Array, ...]]:
-    """``several_runs``, and the partial derivatives of each run's losses in its sites' values.
+    """``several_runs``, with the partial derivatives of each run's losses in its sites' values.
 
-    Partial: all other values are held. All arrays lead with [n].
+    Partial: all other values are held fixed. All arrays have a leading axis [n].
     """
     _, shapes = jax.eval_shape(lambda: run(ancestral(key)))
     zeros = {site.name: jnp.zeros(site.z.shape, site.z.dtype) for site in shapes}
@@ -97,8 +100,8 @@ def sensitive_runs(
 
 
 def second_moment(estimates: list[Array]) -> Array:
-    """Sum of squares over all units of an example, of the mean over runs; mean over examples.
+    """Squared norm of the mean estimate over runs, per example, averaged over examples.
 
-    That mean is the estimate of the derivative in a constant added to eta in every run.
+    The mean over runs estimates the derivative in an offset added to eta in every run.
     """
     return sum((per_example(g.mean(0) ** 2).mean() for g in estimates), jnp.float32(0))

@@ -1,4 +1,4 @@
-"""Exact expectation by enumeration: the oracle that every other estimator is held against."""
+"""Exact expectations by enumeration, the reference for every other estimator."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fsb.types import Array, Aux, Estimator
 
 
 def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
-    r"""The expectation itself, by enumeration of all sites of all layers.
+    r"""The exact expected loss, by enumeration over all sites of all layers.
 
     .. math:: \mathbb E[f] = \sum_{z_1 \ldots z_L}
         \prod_l p(z_l \mid \eta_l(z_{<l})) \, f(z_1 \ldots z_L),
 
-    summed per example, so that examples must be independent (no BatchNorm). Value and gradient
-    carry no noise. Cost: one evaluation of the loss per joint state, K^(units of all layers).
+    computed per example, so examples must be independent (no BatchNorm). Value and gradient have no
+    noise. Costs one evaluation of the loss per joint state, K^(units of all layers).
 
     Args:
-      max_states: enumerations above this size are refused.
-      states_at_once: how many states are evaluated side by side.
+      max_states: the largest number of states to enumerate.
+      states_at_once: number of states evaluated in parallel.
 
     Raises:
-      FsbError: at the first trace, if a site has infinitely many values, if the sites have too many
+      FsbError: when first traced, if a site has infinitely many values, if the sites have too many
         states, or if the loss and its sites differ in batch size.
 
     >>> import jax, jax.numpy as jnp, fsb
@@ -39,7 +39,7 @@ def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
 
     def surrogate(run, control, state, key):
         losses, sites = jax.eval_shape(lambda: run(ancestral(key)))
-        if not sites:  # nothing is drawn: there is one state
+        if not sites:  # nothing is sampled: there is one state
             return run(ancestral(key))[0], Aux(0.0, state, {})
         values = enumerate_sites(sites, losses.shape[0], max_states)
 
@@ -73,7 +73,7 @@ def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dic
     for site, support, n in zip(sites, supports, units, strict=True):
         if site.z.shape[0] != batch:
             raise FsbError(
-                f"exact: site {site.name!r} has {site.z.shape[0]} examples, the losses {batch}"
+                f"exact: site {site.name!r} has {site.z.shape[0]} examples, the losses have {batch}"
             )
         index = np.stack(digits[start : start + n], -1).astype(np.int32)
         value = support[index].reshape(states, 1, *site.z.shape[1:])

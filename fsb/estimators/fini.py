@@ -1,4 +1,4 @@
-"""Weighted straight-through for counts."""
+"""Fini: weighted straight-through for counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fsb.types import Estimator
 
 
 def fini(degree: int = 2) -> Estimator:
-    r"""Fini: the derivative at a count, weighed so that low polynomials come out right.
+    r"""Fini: straight-through for counts, weighted to be exact for polynomials of low degree.
 
     For Poisson units of rate :math:`\lambda`, with z the count,
 
@@ -19,15 +19,18 @@ def fini(degree: int = 2) -> Estimator:
         w_3 = \frac{5 \lambda}{12} + \frac{(8 \lambda + 1) z}{12 \lambda}
         - \frac{z^2}{12 \lambda},
 
-    the polynomial of degree D - 1 in z with which
-    :math:`E[z^{d-1} w_D(z)] = \tfrac1d \partial E[z^d] / \partial \log\lambda` for d <= D.
-    Biased, but for losses that are polynomials of degree D in the unit. One evaluation of the loss.
-    Serves Poisson sites; ``fourier_exact`` is their unbiased rule.
+    the polynomial of degree D - 1 in z with :math:`E[z^{d-1} w_D(z)] = \tfrac1d \partial E[z^d] /
+    \partial \log\lambda` for d <= D. Biased, except for losses that are polynomials of degree at
+    most D in each unit. One evaluation of the loss. Supports Poisson sites; ``fourier_exact`` is
+    unbiased for them.
 
     Source: He & Wu 2026 (Fini).
 
     Args:
       degree: D, 1 to 3.
+
+    Raises:
+      FsbError: if ``degree`` is not 1, 2 or 3.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("z", fsb.Poisson(), eta).sum(-1)

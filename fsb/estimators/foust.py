@@ -1,4 +1,4 @@
-"""FouST: low-bias Fourier straight-through estimates for Boolean units."""
+"""FouST: low-bias straight-through estimates for Boolean units."""
 
 from __future__ import annotations
 
@@ -22,35 +22,38 @@ def foust(
 ) -> Estimator:
     r"""FouST: straight-through with importance reweighing, uniform noise and scaling.
 
-    With a = (high - low)/2, the unit's midpoint m = (high + low)/2 and s = +1 for high, -1 for low,
+    With a = (high - low)/2, the midpoint m = (high + low)/2 and s = +1 for high, -1 for low,
 
     .. math:: z = m + a\,s\,u, \quad u \sim U(1-\delta, 1), \qquad
         \bar\eta = \gamma\, g\, a\, \sigma(-s\,\eta).
 
-    The model is run once, on the noisy value; evaluation is noise-free. The parts, each of which
-    can be switched off alone:
+    The model runs once, on the noisy value; evaluation is noise-free. Each part can be switched off
+    separately:
 
     * importance reweighing (off: the slope is ST's, 2a sigmoid(eta) sigmoid(-eta));
     * noise interval ``delta`` (off: 0). Exact for functions of one unit of any order at delta = 1,
       for quadratics as delta -> 0;
-    * representation: that of the site, ``Bernoulli(-a, a)``; it must be the same in evaluation;
+    * representation: that of the site, ``Bernoulli(-a, a)``; evaluation must use the same;
     * constant ``gamma`` (off: 1).
 
-    ``scale_mode="paper"`` is the published algorithm to the letter,
-    ``gamma * g * sigmoid(-s eta) / 2``. It lacks the Jacobian 2a, so it is the correct one times
-    1/(2a), equal to it only at a = 1/2.
-    (Without reweighing likewise: the paper's straight-through is the correct one times 1/(2a).)
+    ``scale_mode="paper"`` is the algorithm as published, ``gamma * g * sigmoid(-s eta) / 2``. It
+    omits the Jacobian 2a, so it is 1/(2a) times the correct estimate, and equal to it only for
+    a = 1/2. (The same holds for the paper's straight-through, without reweighing.)
 
-    One evaluation of the loss. Biased in general.
+    One evaluation of the loss. Biased in general. Supports Bernoulli sites.
 
-    Source: Pervez, Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Hierarchical
-    Boolean Stochastic Networks), Algorithm 1; factor 2a: Shekhovtsov 2021, section on FouST.
+    Source: Pervez, Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean
+    Stochastic Networks), https://proceedings.mlr.press/v119/pervez20a.html, Algorithm 1; factor 2a:
+    Shekhovtsov 2021, arXiv:2110.03549, section on FouST.
 
     Args:
       delta: length of the noise interval as a fraction of a, in [0, 1].
-      gamma: constant that multiplies the estimate, positive.
-      importance_reweighing: divide by twice the probability of the drawn value.
+      gamma: positive factor applied to the estimate.
+      importance_reweighing: divide by twice the probability of the sampled value.
       scale_mode: "correct" or "paper".
+
+    Raises:
+      FsbError: if an argument is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(-1.0, 1.0), eta).sum(-1)
@@ -72,7 +75,7 @@ def foust(
         p = jax.nn.sigmoid(eta.astype(u.dtype))
         bit = u < p
         hard = dist.encode(bit.astype(eta.dtype))
-        # Within its half u is uniform again: one draw serves the bit and the noise.
+        # Given the bit, u is uniform on its interval, so it is reused for the noise.
         again = jnp.where(bit, u, u - p) / jnp.where(bit, p, 1 - p)
         magnitude = (1 - delta * again).astype(eta.dtype)
         centre = 0.5 * (dist.low + dist.high)

@@ -1,4 +1,4 @@
-"""GST: straight-through with a gap between the drawn value and the others."""
+"""GST: straight-through with a gap between the sampled value and the others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from fsb.types import Array, Estimator
 
 
 def gst(temperature: float = 1.0, gap: float | Literal["probability"] = 1.0) -> Estimator:
-    r"""Gapped straight-through: the softmax of logits moved so that the drawn value leads.
+    r"""Gapped straight-through: the softmax of logits shifted so that the sampled value leads.
 
-    The draw D is plain. Then its logit is raised to the greatest, the others are lowered to keep
-    ``gap`` below that, and the softmax of the moved logits stands in for the sample's derivative:
+    D is sampled from the distribution. Its logit is then raised to the maximum, the others are
+    lowered to at least ``gap`` below that, and the softmax of the shifted logits provides the
+    derivative:
 
     .. math:: \bar\eta = \tfrac1\tau J(v)\, g, \quad v = \mathrm{softmax}(\tilde\eta / \tau), \quad
         \tilde\eta_D = \max_k \eta_k, \quad
         \tilde\eta_j = \min(\eta_j,\, \max_k \eta_k - \text{gap}),
 
-    with J(v) = diag(v) - v v^T. It is ST-Gumbel-Softmax with the noise given the draw replaced by
-    what a draw needs of it: no noise but the draw's own. Boolean units, with s = +1 for high, -1
-    for low, L = high - low:
+    with J(v) = diag(v) - v v^T. It is ST-Gumbel-Softmax with the conditional noise replaced by a
+    deterministic shift, so its only randomness is the sample. Boolean units, with s = +1 for high,
+    -1 for low, L = high - low:
 
     .. math:: \bar\eta = g\, \tfrac{L}{\tau}\, \sigma(d/\tau)\, \sigma(-d/\tau), \qquad
         d = \max(s\,\eta, \text{gap}).
@@ -34,12 +35,15 @@ def gst(temperature: float = 1.0, gap: float | Literal["probability"] = 1.0) -> 
     Biased even for linear losses. One evaluation of the loss.
 
     Source: Fan et al. 2022 (Training Discrete Deep Generative Models via Gapped Straight-Through
-    Estimator), section 4.
+    Estimator), arXiv:2206.07235, section 4.
 
     Args:
       temperature: tau > 0.
-      gap: a number >= 0, or "probability" for -log(1 - p_D) / p_D: the lead that the drawn value
-        has on average, under Gumbel noise, over the greatest of the others.
+      gap: a number >= 0, or "probability" for -log(1 - p_D) / p_D, the expected lead of the sampled
+        value over the largest of the others under Gumbel noise.
+
+    Raises:
+      FsbError: if an argument is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -70,6 +74,6 @@ def gst(temperature: float = 1.0, gap: float | Literal["probability"] = 1.0) -> 
 
 
 def probability_gap(log_odds: Array) -> Array:
-    """-log(1 - p) / p of the drawn value's probability p, from log(p / (1 - p))."""
-    log_odds = jnp.maximum(log_odds, -20)  # where it is 1 already; spares 0 / 0
+    """-log(1 - p) / p for the probability p of the sampled value, from log(p / (1 - p))."""
+    log_odds = jnp.maximum(log_odds, -20)  # already 1 there; avoids 0 / 0
     return jax.nn.softplus(log_odds) / jax.nn.sigmoid(log_odds)

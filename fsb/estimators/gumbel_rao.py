@@ -1,4 +1,4 @@
-"""Gumbel-Rao: ST-Gumbel-Softmax without the noise that the draw does not show."""
+"""Gumbel-Rao: Rao-Blackwellised ST-Gumbel-Softmax."""
 
 from __future__ import annotations
 
@@ -14,33 +14,38 @@ from fsb.types import Array, Estimator
 
 
 def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> Estimator:
-    r"""Gumbel-Rao: the mean of ST-Gumbel-Softmax given the draw.
+    r"""Gumbel-Rao: the expectation of ST-Gumbel-Softmax given the sample.
 
-    With z the one-hot draw, zeta = eta + Gumbel noise, J(v) = diag(v) - v v^T,
+    With z the one-hot sample, zeta = eta + Gumbel noise, J(v) = diag(v) - v v^T,
 
     .. math:: \bar\eta = \tfrac1\tau\, E\left[ J(v)\, g \mid \arg\max \zeta = z \right], \qquad
         v = \mathrm{softmax}(\zeta / \tau).
 
-    Categorical units: a mean over ``samples`` draws of zeta given z. Boolean units: an integral,
+    Categorical units use the mean over ``samples`` draws of zeta given z. Boolean units use an
+    integral,
 
     .. math:: \bar\eta = g \, \frac{L}{p(z)} \int_{1/2}^1 \ell(\tau\,\mathrm{logit}\,v - s\,\eta)
         \, dv
 
-    with l(x) = sigmoid(x) sigmoid(-x), s = +1 for high and -1 for low, L = high - low, by
-    quadrature with ``nodes`` nodes: no noise but the draw's own. With 24 nodes its relative error
-    is below 1e-6 for temperatures up to 1 and logits within 8 of 0.
+    with l(x) = sigmoid(x) sigmoid(-x), s = +1 for high and -1 for low, L = high - low, computed by
+    quadrature with ``nodes`` nodes, which adds no noise. With 24 nodes its relative error is below
+    1e-6 for temperatures up to 1 and logits within 8 of 0.
 
-    The mean is that of ST-Gumbel-Softmax: biased, in the limit tau -> 0 exact for losses quadratic
-    in each unit (it is ZGR then, for Boolean units DARN). Never a larger variance than that.
-    One evaluation of the loss.
+    Has the mean of ST-Gumbel-Softmax, hence biased; exact for losses quadratic in each unit in the
+    limit tau -> 0, where it is ZGR (DARN for Boolean units). Never has more variance than
+    ST-Gumbel-Softmax. One evaluation of the loss.
 
     Source: Paulus, Maddison & Krause 2021 (Rao-Blackwellizing the Straight-Through Gumbel-Softmax
-    Gradient Estimator); the integral: Shekhovtsov 2021, eqs 29-30, for each value apart.
+    Gradient Estimator), arXiv:2010.04838; the integral: Shekhovtsov 2021, arXiv:2110.03549,
+    eqs. 29-30, for each value separately.
 
     Args:
       temperature: tau > 0.
-      samples: of the noise given the draw, for categorical units.
-      nodes: of the quadrature, for Boolean units.
+      samples: number of conditional noise samples, for categorical units.
+      nodes: number of quadrature nodes, for Boolean units.
+
+    Raises:
+      FsbError: if an argument is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -84,10 +89,11 @@ def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> 
 
 
 def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, float]]:
-    """(c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, p the draw's probability.
+    """(c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, p the probability of the
+    draw.
 
-    w = e^{-tau logit v}, in Gauss-Legendre nodes of u where 1 - v = u^4 / 2: near v = 1, where
-    w is (1 - v)^tau, the nodes are dense and their weights small, and where tau is small w is flat.
+    w = e^{-tau logit v} at Gauss-Legendre nodes in u, where 1 - v = u^4 / 2. Near v = 1, where w is
+    (1 - v)^tau, the nodes are dense and their weights small; for small tau, w is flat.
     """
     x, weight = np.polynomial.legendre.leggauss(nodes)
     u = (x + 1) / 2

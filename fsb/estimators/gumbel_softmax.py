@@ -8,7 +8,7 @@ from fsb.types import Estimator
 
 
 def gumbel_softmax(temperature: float = 0.5) -> Estimator:
-    r"""Gumbel-Softmax / binary Concrete: the model is run on a relaxed sample.
+    r"""Gumbel-Softmax / binary Concrete: runs the model on a relaxed sample.
 
     With logistic noise l = logit(u), u ~ U(0, 1), and L = high - low,
 
@@ -18,14 +18,18 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
     Categorical units, with Gumbel noise on each of the K logits: z = v = softmax((eta + noise)/tau)
     and eta_bar = (diag(v) - v v^T) g / tau.
 
-    Biased, even for linear losses (of order tau^2 there, of order tau in general); the variance
-    grows as 1/tau. The value too is that of the relaxed run. One evaluation of the loss.
+    Biased: of order tau^2 for linear losses and of order tau in general; the variance grows as
+    1/tau. The value is also that of the relaxed run. One evaluation of the loss.
 
-    Source: Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017; bias and variance in Shekhovtsov 2021,
-    Propositions 1-4.
+    Source: Jang, Gu & Poole 2017 (Categorical Reparameterization with Gumbel-Softmax),
+    arXiv:1611.01144; Maddison, Mnih & Teh 2017 (The Concrete Distribution), arXiv:1611.00712; bias
+    and variance: Shekhovtsov 2021, arXiv:2110.03549, Propositions 1-4.
 
     Args:
       temperature: tau > 0.
+
+    Raises:
+      FsbError: if ``temperature`` is not positive and finite.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -44,19 +48,23 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
 
 def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
-    r"""Straight-through Gumbel-Softmax: hard samples forward, the relaxation's derivative backward.
+    r"""Straight-through Gumbel-Softmax: hard samples forward, the relaxed derivative backward.
 
     .. math:: z = \text{low} + L\,[\eta + l > 0], \quad
         \bar\eta = g \, L \, v (1 - v)/\tau, \quad v = \sigma((\eta + l)/\tau)
 
-    with the same noise l in both; categorical units likewise. As tau -> 0 its mean tends to that of
-    DARN (for categorical units of ZGR), so that it is unbiased for quadratics there, and its
+    with the same noise l in both; likewise for categorical units. As tau -> 0 its mean tends to
+    that of DARN (ZGR for categorical units), so it is then unbiased for quadratic losses; its
     variance grows as 1/tau. One evaluation of the loss.
 
-    Source: Jang, Gu & Poole 2017, section 2.2; Shekhovtsov 2021, eq. 13 and Proposition 5.
+    Source: Jang, Gu & Poole 2017 (Categorical Reparameterization with Gumbel-Softmax),
+    arXiv:1611.01144, section 2.2; Shekhovtsov 2021, arXiv:2110.03549, eq. 13 and Proposition 5.
 
     Args:
       temperature: tau > 0.
+
+    Raises:
+      FsbError: if ``temperature`` is not positive and finite.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -75,12 +83,12 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
 
 def relaxed(noise, eta, dist, temperature):
-    """The value between the hard ones, from the same noise."""
+    """The relaxed value, from the same noise as the hard sample."""
     return dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
 
 
 def relaxed_pulls(temperature):
-    """L v (1 - v) / tau, where the relaxed value is low + L v; J(v) / tau for categorical units."""
+    """L v (1 - v) / tau for a relaxed value low + L v; J(v) / tau for categorical units."""
 
     def boolean(g, drawn, dist):
         v = dist.decode(drawn.extra)

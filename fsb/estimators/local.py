@@ -1,8 +1,9 @@
-"""Local estimators: the rule sits on the sample and needs only the cotangent of that sample.
+"""Local estimators: rules that act at the sample and need only its cotangent.
 
-A rule draws a value from a site's noise and gives it a derivative in eta. ``local(draw)`` makes an
-estimator of it, for any number of layers at the cost of one evaluation. Most rules draw plainly and
-only pretend a derivative: ``pretend`` builds them from one pull-back per family.
+A rule samples a value from a site's noise and assigns it a derivative in eta. ``local(draw)`` turns
+a rule into an estimator for any number of layers, at the cost of one evaluation. Most rules return
+an ordinary sample with a substitute derivative; ``pretend`` builds these from one pullback per
+distribution.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fsb.types import Array, Aux, Distribution, Estimator, Eta, PyTree, Rule
 
 
 def plain_noise(key: Array, eta: Eta, dist: Distribution) -> Array:
-    """The noise that the distribution itself draws from."""
+    """The noise of the distribution itself."""
     return dist.noise(key, eta)
 
 
@@ -30,12 +31,12 @@ def local(
     draw: Callable[[PyTree, Eta, Distribution], tuple[Array, Array]],
     noise: Callable[[Array, Eta, Distribution], PyTree] = plain_noise,
 ) -> Estimator:
-    """Lifts a rule to an estimator: one run, every site drawn by the rule.
+    """Builds an estimator from a rule: one run, in which every site is sampled by the rule.
 
     Args:
-      draw: ``draw(noise, eta, dist) -> (z, hard)``: the value handed on, with the derivative in eta
-        that the rule gives it, and a draw from the distribution.
-      noise: ``noise(key, eta, dist)``; the distribution's own unless told.
+      draw: ``draw(noise, eta, dist) -> (z, hard)``: the value passed to the model, with the
+        derivative in eta that the rule assigns to it, and a sample from the distribution.
+      noise: ``noise(key, eta, dist)``; by default the noise of the distribution.
     """
     rule = Rule(noise, draw)
 
@@ -47,7 +48,7 @@ def local(
 
 
 def ruled(rule: Rule, key: Array):
-    """The sampler that draws every site by a rule."""
+    """The sampler that samples every site by a rule."""
 
     def sampler(name, dist, eta):
         try:
@@ -60,7 +61,7 @@ def ruled(rule: Rule, key: Array):
 
 
 class Drawn(NamedTuple):
-    """What a pretended derivative may depend on: eta and hard as at the site, and an extra."""
+    """Residuals of the substitute derivative: eta and hard as in ``Site``, and an extra."""
 
     eta: Array
     hard: Array
@@ -68,11 +69,11 @@ class Drawn(NamedTuple):
 
 
 Pull = Callable[[Array, Drawn, Any], Array]
-"""``pull(g, drawn, dist) -> eta_bar``, from the cotangent of z to that of eta, both [B, D...]."""
+"""``pull(g, drawn, dist) -> eta_bar``: maps the cotangent of z to that of eta, both [B, D...]."""
 
 
 def draw_hard(noise: Array, eta: Array, dist: Any) -> tuple[Array, Array, tuple]:
-    """The plain draw: what is handed on is the hard sample itself."""
+    """Passes the sample from the distribution to the model."""
     z = dist.from_noise(noise, eta)
     return z, z, ()
 
@@ -83,12 +84,12 @@ def pretend(
     draw: Callable = draw_hard,
     noise: Callable = plain_noise,
 ) -> Estimator:
-    """A local estimator whose draw is one thing and whose derivative is another.
+    """A local estimator whose derivative is given separately from its sample.
 
     Args:
-      name: of the estimator, for error messages.
-      pulls: the pull-back for each family of distributions that it serves.
-      draw: ``draw(noise, eta, dist) -> (z, hard, extra)``; ``extra`` is kept for the pull-back.
+      name: the estimator's name, for error messages.
+      pulls: the pullback for each distribution that it supports.
+      draw: ``draw(noise, eta, dist) -> (z, hard, extra)``; ``extra`` is saved for the pullback.
       noise: as for ``local``.
     """
 
@@ -120,13 +121,13 @@ def mean_slope(eta: Array, dist: Bernoulli) -> Array:
 
 
 def half_slope(eta: Array, hard: Array, dist: Bernoulli) -> Array:
-    """The DARN slope, (high - low) / 2 * sigmoid(-s eta): 1 - p(drawn value)."""
+    """The DARN slope, (high - low) / 2 * sigmoid(-s eta); the sigmoid is 1 - p(sampled value)."""
     sign = 2 * dist.decode(hard) - 1
     return 0.5 * dist.span * jax.nn.sigmoid(-sign * eta)
 
 
 def softmax_pull(p: Array, g: Array) -> Array:
-    """(diag(p) - p p^T) g over the last axis: the pull-back of softmax where its value is p."""
+    """(diag(p) - p p^T) g over the last axis: the pullback of a softmax with value p."""
     return p * (g - (p * g).sum(-1, keepdims=True))
 
 

@@ -1,4 +1,4 @@
-"""Local estimators on a multi-sample objective."""
+"""Local estimators for multi-sample objectives."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from fsb.types import Aux, Estimator
 
 
 def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
-    r"""A local estimator on the log of a mean of weights, each of a run of its own.
+    r"""A local estimator of the log of a mean of importance weights over independent runs.
 
-    For a loss that is -log w, and m independent runs by the estimator's rule, the losses are
+    For a loss -log w and m independent runs by the estimator's rule, the losses are
 
     .. math:: -\log \tfrac1m \sum_{i=1}^{m} e^{-f(z_i)},
 
-    so that the cotangents of run i come weighed by w_i / sum_j w_j. The bias is that of the
-    estimator on this objective (none for ``pathwise``). m evaluations of the loss, side by side,
-    all differentiated. It needs a local estimator: an estimate of each run's expected loss, as all
-    others attach, is none of the bound's gradient.
+    so the cotangents of run i are weighted by w_i / sum_j w_j. The bias is that of the estimator on
+    this objective (none for ``pathwise``). Costs m evaluations of the loss in parallel, all
+    differentiated. Requires a local estimator: the others estimate the gradient of each run's
+    expected loss, which does not give the gradient of the bound.
 
-    Several layers: as the estimator. The objective of conditional models too, where w = p(y | z).
+    Several layers: as for the estimator. It also applies to conditional models, where w = p(y | z).
 
-    Source: Gu et al. 2016 (MuProp), section 5.1; Raiko et al. 2015; the bound: Burda et al. 2016.
+    Source: Gu et al. 2016 (MuProp), arXiv:1511.05176, section 5.1; Raiko et al. 2015 (Techniques
+    for Learning Binary Stochastic Feedforward Neural Networks), arXiv:1406.2989; the bound: Burda,
+    Grosse & Salakhutdinov 2016 (IWAE), arXiv:1509.00519.
 
     Args:
-      estimator: a local one, such as ``st``.
+      estimator: a local estimator, such as ``st``.
       samples: m >= 1.
 
     Raises:
-      FsbError: if the estimator is not a local one.
+      FsbError: if the estimator is not local, or ``samples`` is less than 1.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 2.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)

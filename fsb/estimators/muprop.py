@@ -1,4 +1,4 @@
-"""MuProp: a score-function estimator with the Taylor expansion of a mean-field pass."""
+"""MuProp: a score-function estimator with a Taylor expansion at a mean-field pass."""
 
 from __future__ import annotations
 
@@ -22,37 +22,43 @@ def muprop(
     hidden: int = 100,
     decay: float = 0.8,
 ) -> Estimator:
-    r"""MuProp: backpropagation through a mean-field pass, and REINFORCE for what it leaves over.
+    r"""MuProp: backpropagation through a mean-field pass, plus REINFORCE for the remainder.
 
-    With zb the values of a pass that puts every site at its mean, mu(eta) the mean of the site
-    given the *sampled* values above, and f'(zb) the total derivative, through all downstream,
+    With zb the values of a pass that sets every site to its mean, mu(eta) the mean of the site
+    given the *sampled* values above, and f'(zb) the total derivative through all downstream sites,
 
     .. math:: \bar\eta = \big[f(z) - f(\bar z) - f'(\bar z) \cdot (z - \bar z)\big]
         \frac{\partial \log p(z)}{\partial \eta}
         + f'(\bar z) \cdot \frac{\partial \mu(\eta)}{\partial \eta}.
 
-    Unbiased, and without variance for one layer and a loss linear in it. Serves every family; the
-    loss must be defined at means, and differentiable there.
+    Unbiased, with zero variance for one layer and a loss linear in it. Supports every distribution;
+    the loss must be defined and differentiable at means.
 
-    Two evaluations of the loss, one differentiated as usual and one, of means, in the sites alone.
+    Costs two evaluations of the loss: one differentiated as usual and one, at means, differentiated
+    with respect to the sites only.
 
-    Several layers: the formula holds at each, with one mean-field pass from the input to the end.
-    With ``rollout`` there is one pass per layer, started at the values sampled above it: 1 + L
+    Several layers: the formula holds at each, with one mean-field pass through the whole model.
+      With
+    ``rollout`` there is one pass per layer, started from the values sampled above it: 1 + L
     evaluations, and a better expansion in deep networks. Examples must be independent (no
     BatchNorm).
 
     C, VN and IDB act on the bracket as they do on the signal of ``reinforce``. VN scales that term
-    alone: then the estimate is unbiased only while the scale is 1.
+    only, so the estimate is then unbiased only while the scale is 1.
 
-    Source: Gu, Levine, Sutskever & Mnih 2016 (MuProp), eq. 3 and Algorithm 1; rollout: section 6.
+    Source: Gu, Levine, Sutskever & Mnih 2016 (MuProp), arXiv:1511.05176, eq. 3 and Algorithm 1;
+    rollout: section 6.
 
     Args:
       rollout: restart the mean-field pass at each sampled layer.
       centering: C, subtract the running mean of the bracket.
       normalization: VN, divide the bracket by max(1, its running standard deviation).
       baseline: IDB, subtract a network's prediction from the site's parameters.
-      hidden: tanh units of the baseline.
-      decay: of the running mean and variance, per step, in [0, 1).
+      hidden: number of tanh units of the baseline.
+      decay: decay of the running mean and variance per step, in [0, 1).
+
+    Raises:
+      FsbError: if ``hidden`` or ``decay`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -90,11 +96,11 @@ class Point(NamedTuple):
 
 
 def expand(run: Run, above: Iterable[Site], sites: Iterable[Site]) -> list[Point]:
-    """A pass with the sites above held and all others at their means, expanded in ``sites``."""
+    """Expands a pass with the sites above held and all others at their means, in ``sites``."""
     held = {site.name: site.z for site in above}
 
     def total(shifts):
-        """The slopes are the derivatives in these zeros, and in nothing else."""
+        """The slopes are the derivatives in these zero shifts only."""
         losses, passed = run(replay(held, shifted(mean(), shifts)))
         return losses.sum(), (losses, {site.name: site.z for site in passed})
 
@@ -109,5 +115,5 @@ def residual(losses: Array, site: Site, point: Point) -> Array:
 
 
 def pull(site: Site, slope: Array) -> Eta:
-    """The slope pulled back through the site's mean, shaped like eta."""
+    """Pulls the slope back through the site's mean; shaped like eta."""
     return jax.vjp(site.dist.mean, site.eta)[1](slope)[0]

@@ -1,4 +1,4 @@
-"""Correlated samples of a local estimator, by the noise operator."""
+"""Correlated samples of a local estimator, coupled by the noise operator."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from fsb.types import Aux, Estimator
 def noise_operator(
     estimator: Estimator, rho: float = 0.9, samples: int = 5, correlated: bool = True
 ) -> Estimator:
-    r"""The mean of a local estimator over M neighbours of one draw.
+    r"""The mean of a local estimator over M neighbours of one sample.
 
-    N_rho keeps each unit of x with probability rho and redraws it otherwise; with J the estimate,
+    N_rho keeps each unit of x with probability rho and resamples it otherwise. With J the estimate,
 
     .. math:: \bar\eta = \tfrac1M \sum_{m} J(x'_m), \quad x'_m \sim N_\rho(x), \quad
         \mathrm{Var} = \tfrac1M \mathrm{Var} J + (1 - \tfrac1M)\, \mathrm{Var}(T_\rho J)
 
     for one layer, where T_rho J(x) = E J(N_rho(x)). The bias is that of J. As Var(T_rho J) >= 0, M
-    correlated draws never beat M independent ones (``correlated=False``), of the same cost.
+    correlated samples are never better than M independent ones (``correlated=False``) of the same
+    cost.
 
-    Several layers: it is the noise of each unit that is kept or redrawn. M evaluations of the loss.
-    The value is the mean of the M runs; x itself is not evaluated.
+    Several layers: the noise of each unit is kept or resampled. Costs M evaluations of the loss.
+    The value is the mean over the M runs; x itself is not evaluated.
 
-    Source: Pervez, Cohen & Gavves 2020, section 4.2; Shekhovtsov 2021, eq. 24 and Proposition 9.
+    Source: Pervez, Cohen & Gavves 2020 (FouST), https://proceedings.mlr.press/v119/pervez20a.html,
+    section 4.2; Shekhovtsov 2021, arXiv:2110.03549, eq. 24 and Proposition 9.
 
     Args:
-      estimator: a local one.
-      rho: probability to keep a unit, in [0, 1].
+      estimator: a local estimator.
+      rho: probability of keeping a unit, in [0, 1].
       samples: M >= 1.
-      correlated: False draws M independent runs instead, whatever rho.
+      correlated: if False, uses M independent runs and ignores rho.
 
     Raises:
-      FsbError: if the estimator is not a local one.
+      FsbError: if the estimator is not local, or an argument is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: (sample("b", fsb.Bernoulli(), eta) - 0.45).sum(-1) ** 2

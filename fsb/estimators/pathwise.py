@@ -8,16 +8,18 @@ from fsb.types import Estimator
 
 
 def pathwise() -> Estimator:
-    r"""Pathwise: differentiates through the draw itself.
+    r"""Pathwise (reparameterisation): differentiates through the sample.
 
-    z = T(noise, eta) with noise free of eta, so that
+    z = T(noise, eta), where the noise does not depend on eta, so
 
     .. math:: \bar\eta = g \, \partial T(\text{noise}, \eta) / \partial \eta.
 
-    Unbiased for losses that are differentiable almost everywhere and continuous. One evaluation.
-    Serves distributions whose draw is differentiable (``reparameterized``), such as ``Normal``.
+    Unbiased for losses that are continuous and differentiable almost everywhere. One evaluation of
+    the loss. Supports distributions with differentiable samples (``reparameterized``), such as
+    ``Normal``.
 
-    Source: Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
+    Source: Kingma & Welling 2014 (Auto-Encoding Variational Bayes), arXiv:1312.6114; Rezende,
+    Mohamed & Wierstra 2014 (Stochastic Backpropagation), arXiv:1401.4082.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("z", fsb.Normal(), eta).sum(-1)
@@ -31,7 +33,7 @@ def pathwise() -> Estimator:
     def noise(key, eta, dist):
         if not dist.reparameterized:
             raise FsbError(
-                f"pathwise needs a reparameterisable distribution such as Normal, "
+                f"pathwise needs a reparameterised distribution such as Normal, "
                 f"not {type(dist).__name__}"
             )
         return dist.noise(key, eta)

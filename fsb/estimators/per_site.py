@@ -1,4 +1,4 @@
-"""Different estimators at different sites."""
+"""Combinators that use different estimators at different sites."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fsb.types import Array, Aux, Estimator, Run
 
 
 def only(names: Collection[str], estimator: Estimator) -> Estimator:
-    r"""The estimator at the named sites; all other sites are drawn and pass no gradient.
+    r"""Applies an estimator to the named sites; all other sites are sampled without gradient.
 
     .. math:: \bar\eta_l = \bar\eta_l^{\text{estimator}} \text{ for the named sites, else } 0
 
-    The cost is the estimator's, for the named sites alone.
+    Costs what the estimator costs for the named sites alone.
 
-    Source: none; a tool to see what one layer's estimate contributes.
+    Source: none; shows what the estimate of one layer contributes.
 
     Args:
-      names: of the sites.
-      estimator: any.
+      names: names of the sites.
+      estimator: any estimator.
 
     Raises:
-      FsbError: at the first trace, if the model has no site of a name.
+      FsbError: when first traced, if the model has no site of a given name.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sum(sample(n, fsb.Bernoulli(), eta[n])[:, 0] for n in "ab")
@@ -52,25 +52,25 @@ def only(names: Collection[str], estimator: Estimator) -> Estimator:
 
 
 def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
-    r"""An estimator for each site, by name.
+    r"""Applies a different estimator to each site, by name.
 
     .. math:: \bar\eta_l = \bar\eta_l^{\text{(estimator of } l)}
 
-    Local estimators act within every run, so that what the others see is one and the same model,
-    and the derivative of a sample takes in what is attached below it. With G different estimators
-    that are not local, the estimates of G surrogates are added; what the loss contributes directly
-    is counted once. Sites that share one estimator are served by it together. An unbiased estimator
-    stays so beside others; below and above it the others keep their own bias. The cost is the sum
-    of the estimators', each for its own sites.
+    Local estimators act within every run, so the others all see the same model, and the derivative
+    of a sample includes what is attached below it. With G different non-local estimators, the
+    estimates of G surrogates are added; the direct derivative of the loss is counted once. Sites
+    that share an estimator are handled by it together. An unbiased estimator stays unbiased beside
+    others, which keep their own bias above and below it. The cost is the sum over the estimators,
+    each for its own sites.
 
-    Source: none; mixing is common in hierarchical models, such as pathwise for continuous layers
-    with DisARM for Boolean ones.
+    Source: none; common in hierarchical models, such as pathwise for continuous layers with DisARM
+    for Boolean ones.
 
     Args:
-      estimators: site name -> estimator; every site of the model needs one.
+      estimators: site name -> estimator; must cover every site of the model.
 
     Raises:
-      FsbError: at the first trace, if a site has no estimator or a name no site.
+      FsbError: when first traced, if a site has no estimator or a name has no site.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> def loss(eta, sample):
@@ -81,7 +81,7 @@ def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
     0.25
     """
     rules = {name: e.rule for name, e in estimators.items() if e.rule is not None}
-    groups: list[tuple[Estimator, list[str]]] = []  # of those that are not local
+    groups: list[tuple[Estimator, list[str]]] = []  # of the non-local estimators
     for name, estimator in estimators.items():
         if estimator.rule is None:
             for other, names in groups:
@@ -109,7 +109,7 @@ def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
         metrics: dict[str, Array] = {}
         for (estimator, names), c, s in zip(groups, control, state, strict=True):
             estimate, aux = estimator.surrogate(_part(run, names, own), c, s, key)
-            # The difference has the gradient of this estimate without the loss's direct part.
+            # The difference has this estimate's gradient without the direct derivative of the loss.
             losses = losses + (estimate - plain)
             objective = objective + aux.objective
             after.append(aux.state)
@@ -120,10 +120,11 @@ def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
 
 
 def _part(run: Run, names: Collection[str], own: Mapping[str, Sampler]) -> Run:
-    """The run as the estimator of some sites sees it.
+    """The run as seen by the estimator of some of the sites.
 
-    Wherever it would draw another site, that is drawn by its own rule, or passes no gradient; where
-    it relaxes, replays or averages the sites below its own, it does so with all of them.
+    Any other site that the estimator would sample is sampled by its own rule, or without gradient.
+    If the estimator relaxes, replays or averages the sites below its own, it does so for all of
+    them.
     """
 
     def part(sampler):

@@ -1,4 +1,4 @@
-"""REBAR and RELAX: score-function estimates with a relaxed run as control variate."""
+"""REBAR and RELAX: score-function estimators with a relaxed run as control variate."""
 
 from __future__ import annotations
 
@@ -24,33 +24,36 @@ def rebar(
     learn_temperature: bool = True,
     learn_scale: bool = True,
 ) -> Estimator:
-    r"""REBAR: REINFORCE less a relaxed run, whose own gradient is added by reparameterisation.
+    r"""REBAR: REINFORCE minus a relaxed run, whose gradient is added back by reparameterisation.
 
-    The draw b is a function of a continuous z of noise and eta: [z > 0] with z = eta + logit(u) for
-    Boolean units, the one-hot argmax of z = eta + Gumbel noise for categorical ones. z~ is z given
-    b, from fresh noise. c(z) is the loss with a smooth value, sigmoid(z / lambda) or
-    softmax(z / lambda), in place of b. With the scale rho,
+    The sample b is a function of a continuous z of noise and eta: [z > 0] with z = eta + logit(u)
+    for Boolean units, the one-hot argmax of z = eta + Gumbel noise for categorical ones. z~ is z
+    given b, from fresh noise. c(z) is the loss with b replaced by a smooth value, sigmoid(z /
+    lambda) or softmax(z / lambda). With the scale rho,
 
     .. math:: \bar\eta = [f(b) - \rho\, c(\tilde z)] \, \nabla_\eta \log p(b)
         + \rho\, \nabla_\eta \, [c(z) - c(\tilde z)].
 
-    Unbiased for any lambda and rho. One pair a site is learned, by descending the mean over the
-    examples of the sum of eta_bar squared.
+    Unbiased for any lambda and rho. One pair per site is learned, by minimising the mean over
+    examples of the squared norm of eta_bar.
 
-    Several layers: at each, given the layers above. The run inside c is relaxed from that layer all
-    the way down, at its temperature and with the noise that drew what is below: hard draws there
-    would hide a part of the gradient, a large bias. 1 + 2L evaluations of the loss; 2L of them are
-    differentiated in the values of the sites alone, and twice so where the temperature is learned.
-    Serves Bernoulli and Categorical sites. The loss must be defined, and should be smooth, between
-    the values of a unit. Examples must be independent (no BatchNorm).
+    Several layers: applied at each, given the layers above. The run inside c is relaxed from that
+    layer downwards, at its temperature and with the noise of the layers below: hard samples there
+    would hide part of the gradient and add a large bias. Costs 1 + 2L evaluations of the loss; 2L
+    of them are differentiated with respect to the values of the sites only, and twice if the
+    temperature is learned. Supports Bernoulli and Categorical sites. The loss must be defined, and
+    should be smooth, between the values of a unit. Examples must be independent (no BatchNorm).
 
-    Source: Tucker et al. 2017 (REBAR), section 3; Categorical: Grathwohl et al. 2018 (RELAX),
-    appendix on conditional reparameterisation.
+    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370, section 3; Categorical: Grathwohl et al.
+    2018 (RELAX), arXiv:1711.00123, appendix on conditional reparameterisation.
 
     Args:
-      temperature: lambda > 0; where it starts, if learned.
-      scale: rho; likewise.
-      learn_temperature, learn_scale: else they stay as they are.
+      temperature: lambda > 0; the initial value, if learned.
+      scale: rho; the initial value, if learned.
+      learn_temperature, learn_scale: whether they are learned; fixed otherwise.
+
+    Raises:
+      FsbError: if ``temperature`` or ``scale`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)
@@ -75,16 +78,20 @@ def relax(
     .. math:: \rho\, c(z) + r(\mathrm{soft}(z), \eta), \qquad
         \mathrm{soft}(z) = \sigma(z / \lambda) \text{ or } \mathrm{softmax}(z / \lambda),
 
-    where r takes eta as a constant: one network a site, a hidden tanh layer with one output per
-    example. Its output starts at zero, and so RELAX as REBAR.
+    where r treats eta as a constant: one network per site, with a hidden tanh layer and one output
+    per example. Its initial output is zero, so RELAX starts as REBAR.
 
-    Unbiased. Costs, conditions and several layers: as ``rebar``; the network adds little.
+    Unbiased. Cost, conditions and several layers: as ``rebar``; the network adds little.
 
-    Source: Grathwohl et al. 2018 (RELAX: Backpropagation through the Void), section 3.
+    Source: Grathwohl et al. 2018 (RELAX: Backpropagation through the Void), arXiv:1711.00123,
+    section 3.
 
     Args:
       temperature, scale, learn_temperature, learn_scale: as in ``rebar``.
-      hidden: units of the network's hidden layer.
+      hidden: number of units of the network's hidden layer.
+
+    Raises:
+      FsbError: if ``temperature``, ``scale`` or ``hidden`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: ((sample("b", fsb.Bernoulli(), eta) - 0.45) ** 2).sum(-1)
@@ -105,7 +112,7 @@ def relaxed_control(
     learn_scale: bool,
     hidden: int = 0,
 ) -> Estimator:
-    """Both estimators; ``hidden`` units of the network, none for 0."""
+    """REBAR, or RELAX if the network has ``hidden`` > 0 units."""
     check_temperature(temperature)
     if not math.isfinite(scale):
         raise FsbError(f"{name}: scale={scale}: it must be finite")
@@ -138,7 +145,7 @@ def relaxed_control(
 def estimate(
     run: Run, losses: Array, sites: tuple[Site, ...], layer: int, knobs: PyTree, key: Array
 ) -> Array:
-    """g of one layer [B, D...], differentiable in the knobs of its control variate."""
+    """g of one layer, [B, D...], differentiable in the parameters of its control variate."""
     site, temperature = sites[layer], jnp.exp(knobs["log_temperature"])
     dist: Any = site.dist
     above = {other.name: other.z for other in sites[:layer]}
@@ -153,11 +160,11 @@ def estimate(
 
         return run(replay(above, sampler))[0]
 
-    def r(soft):  # eta is a constant of it, as it is of c
+    def r(soft):  # eta is held constant, as in c
         return mlp(knobs["network"], features((soft, site.eta)))
 
     def parts(function):
-        """function(soft(z~)) [B], and the derivative of function(soft(z)) less that in eta."""
+        """function(soft(z~)) [B], and d/d eta of function(soft(z)) - function(soft(z~))."""
 
         def difference(eta):
             zetas = dist.perturb(u, eta), dist.conditional(v, eta, site.hard)
@@ -169,11 +176,11 @@ def estimate(
         slope, at_given = jax.grad(difference, has_aux=True)(site.eta)
         return at_given, slope
 
-    # The scale stands outside, where its own derivative costs nothing.
+    # The scale is applied outside, where its derivative is cheap.
     given, slope = (knobs["scale"] * x for x in parts(c))
     if "network" in knobs:
         given, slope = (x + y for x, y in zip((given, slope), parts(r), strict=True))
-    # Of eta at the precision of the noise: eight bits would round a rare value's score away.
+    # Use the precision of the noise: in bfloat16 the score of a rare value rounds to 0.
     weight = score(replace(site, eta=site.eta.astype(u.dtype)))
     g = weigh(losses - given, weight) + slope
-    return jnp.where(weight == 0, 0, g)  # of a certain unit, where all else is rounding
+    return jnp.where(weight == 0, 0, g)  # for deterministic units the rest is rounding error

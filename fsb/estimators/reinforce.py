@@ -1,4 +1,4 @@
-"""Score-function estimators with one evaluation: REINFORCE and NVIL."""
+"""REINFORCE and NVIL: score-function estimators with one evaluation."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ def reinforce(
     hidden: int = 100,
     decay: float = 0.8,
 ) -> Estimator:
-    r"""REINFORCE, the score-function estimator, with the variance reduction of NVIL on demand.
+    r"""REINFORCE, the score-function estimator, with the optional variance reductions of NVIL.
 
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
         \frac{\partial \log p(z)}{\partial \eta}
 
     with c and v the running mean and variance of the signal over earlier steps (C and VN), and B a
-    network of the site's own parameters, trained by squared error (IDB); 0, 1 and 0 where they are
-    not wanted. Unbiased, C and IDB included; VN multiplies the estimate of a site's gradient by a
-    positive number known beforehand, so that it is a step size of the site's own. What reaches eta
-    on other ways than through z is not scaled, such as the analytic entropy of ``elbo``: against a
-    signal made small it wins, and the posterior collapses. VN goes with ``sampled_elbo``.
+    network of the site's own parameters, trained by squared error (IDB); disabled terms are 0, 1
+    and 0. Unbiased, also with C and IDB. VN divides the estimate of a site's gradient by a positive
+    number known beforehand, which acts as a step size per site. Gradients that reach eta other than
+    through z, such as that of the analytic entropy in ``elbo``, are not scaled; they then outweigh
+    the scaled signal and the posterior collapses. Use VN with ``sampled_elbo``.
 
-    One evaluation of the loss. Serves every family.
+    One evaluation of the loss. Supports every distribution.
 
-    Several layers: the loss is the signal at each, c, v and B are each layer's own. Examples must
+    Several layers: the loss is the signal at each; c, v and B are separate per layer. Examples must
     be independent (no BatchNorm).
 
-    Source: Williams 1992; Mnih & Gregor 2014 (NVIL), section 2.3; names as in Gu et al. 2016
-    (MuProp), section 2.2.
+    Source: Williams 1992 (REINFORCE), doi:10.1007/BF00992696; Mnih & Gregor 2014 (NVIL),
+    arXiv:1402.0030, section 2.3; names as in Gu et al. 2016 (MuProp), arXiv:1511.05176, section
+    2.2.
 
     Args:
-      centering: C.
-      normalization: VN.
-      baseline: IDB.
-      hidden: tanh units of the baseline.
-      decay: of the running mean and variance, per step, in [0, 1).
+      centering: C, subtract the running mean.
+      normalization: VN, divide by max(1, the running standard deviation).
+      baseline: IDB, subtract the network's prediction.
+      hidden: number of tanh units of the baseline.
+      decay: decay of the running mean and variance per step, in [0, 1).
+
+    Raises:
+      FsbError: if ``hidden`` or ``decay`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 4.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -58,14 +62,18 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
         \frac{\partial \log p(z)}{\partial \eta},
 
-    ``reinforce`` with all of its reductions on; see there. One evaluation of the loss. For bounds
-    on the evidence use ``objective=sampled_elbo``: VN scales the signal alone.
+    which is ``reinforce`` with all of its reductions enabled. One evaluation of the loss. For
+    evidence bounds use ``objective=sampled_elbo``, as VN scales the signal only.
 
-    Source: Mnih & Gregor 2014 (Neural Variational Inference and Learning in Belief Networks).
+    Source: Mnih & Gregor 2014 (Neural Variational Inference and Learning in Belief Networks),
+    arXiv:1402.0030.
 
     Args:
-      hidden: tanh units of the baseline.
-      decay: of the running mean and variance, per step.
+      hidden: number of tanh units of the baseline.
+      decay: decay of the running mean and variance per step.
+
+    Raises:
+      FsbError: if ``hidden`` or ``decay`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 1000 + sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -81,7 +89,7 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
 
 
 def reduced(part: Reduction) -> Estimator:
-    """The losses of one run, after the reduction, times the score at each site."""
+    """Multiplies the reduced losses of one run by the score at each site."""
 
     def init(key, sites):
         return init_all(part, key, sites)

@@ -1,4 +1,4 @@
-"""ReinMax: straight-through of second order."""
+"""ReinMax: second-order straight-through."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fsb.types import Estimator
 
 
 def reinmax(temperature: float = 1.0) -> Estimator:
-    r"""ReinMax: Heun's rule in place of straight-through's Euler step.
+    r"""ReinMax: Heun's method in place of the Euler step of straight-through.
 
-    With z the one-hot draw, p = softmax(eta), J(q) = diag(q) - q q^T, and q half-way between the
-    draw and the tempered mean,
+    With z the one-hot sample, p = softmax(eta), J(q) = diag(q) - q q^T, and q halfway between the
+    sample and the tempered mean,
 
     .. math:: \bar\eta = 2\, J(q)\, g - \tfrac12 J(p)\, g, \qquad
         q = \tfrac12 \left(\mathrm{softmax}(\eta/\tau) + z\right).
@@ -21,13 +21,17 @@ def reinmax(temperature: float = 1.0) -> Estimator:
     Boolean units: g L (2 q (1 - q) - p (1 - p) / 2), q = (sigmoid(eta / tau) + b) / 2, with b = 1
     for high and 0 for low, L = high - low.
 
-    Unbiased for losses quadratic in each unit if tau = 1, where it is ZGR (and for Boolean units
-    DARN); biased even for linear ones otherwise. One evaluation of the loss.
+    Unbiased for losses quadratic in each unit if tau = 1, where it equals ZGR (and DARN for Boolean
+    units); otherwise biased even for linear losses. One evaluation of the loss.
 
-    Source: Liu et al. 2023 (Bridging Discrete and Backpropagation: Straight-Through and Beyond).
+    Source: Liu et al. 2023 (Bridging Discrete and Backpropagation: Straight-Through and Beyond),
+    arXiv:2304.08612.
 
     Args:
-      temperature: tau > 0; the paper takes tau >= 1.
+      temperature: tau > 0; the paper uses tau >= 1.
+
+    Raises:
+      FsbError: if ``temperature`` is not positive and finite.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)

@@ -1,4 +1,4 @@
-"""The score-function estimator whose baseline is the mean of the other runs."""
+"""RLOO: the score-function estimator with a leave-one-out baseline."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ def rloo(samples: int = 2) -> Estimator:
     .. math:: \bar\eta = \frac{1}{n - 1} \sum_{i=1}^{n} (f_i - \bar f) \,
         \frac{\partial \log p(z_i)}{\partial \eta}.
 
-    Unbiased: each run's baseline is the mean of the others. Serves every family. n evaluations of
-    the loss, side by side, all differentiated; the value is the mean of the n runs.
+    Unbiased: each run's baseline is the mean of the others. Supports every distribution. Costs n
+    evaluations of the loss in parallel, all differentiated; the value is the mean over the runs.
 
-    Several layers: a run draws all of them anew, and its signal serves each. Examples must be
+    Several layers: each run samples all of them, and its signal applies to each. Examples must be
     independent (no BatchNorm).
 
-    Source: Kool, van Hoof & Welling 2019 (Buy 4 REINFORCE Samples, Get a Baseline for Free), eq. 8;
-    Richter et al. 2020 (VarGrad).
+    Source: Kool, van Hoof & Welling 2019 (Buy 4 REINFORCE Samples, Get a Baseline for Free!),
+    https://openreview.net/forum?id=r1lgTGL5DE, eq. 8; Richter et al. 2020 (VarGrad),
+    arXiv:2010.10436.
 
     Args:
       samples: n >= 2.
+
+    Raises:
+      FsbError: if ``samples`` is less than 2.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 1000 + sample("b", fsb.Bernoulli(), eta).sum(-1)

@@ -14,20 +14,20 @@ from fsb.types import Array, Aux, Estimator, PyTree
 
 
 def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float = 0.5) -> Estimator:
-    r"""RODEO: REINFORCE leave-one-out with a learned baseline that has mean zero by construction.
+    r"""RODEO: leave-one-out REINFORCE with learned control variates that have mean zero.
 
     For any function h of the units z of a layer, the Stein operator of the Gibbs sampler,
 
     .. math:: (A h)(z) = \sum_m q_m(z) \, (h(z^{(m)}) - h(z)),
 
     has mean 0 under the layer's distribution, where :math:`z^{(m)}` is z with unit m flipped and
-    q_m the probability of its other value. Of n independent runs with losses f_i,
+    q_m the probability of its other value. With n independent runs of losses f_i,
 
     .. math:: \bar\eta_{i,l} = \frac1n \Bigl[ \Bigl( f_i - \tfrac{1}{n-1} \sum_{j \ne i} \bigl( f_j
         + \sum_{l'} \alpha_{l'} (A h_{j,l'})(z_{j,l'}) \bigr) \Bigr) (b_{i,l} - p_{i,l})
         + \beta_l \, (A \tilde h_{i,l})(z_{i,l}) \Bigr],
 
-    with b = 1 where z is high. The functions are learned from the other runs alone,
+    with b = 1 where z is high. The functions of each run depend on the other runs only,
 
     .. math:: h_{i,l}(z) = \tfrac{1}{n-1} \sum_{k \ne i} H_l\bigl(f_k, \; g_{k,l} \cdot
         (z - z_{k,l}), \; g_{k,l} \cdot (z - \mathbb E z_{i,l})\bigr), \qquad
@@ -35,29 +35,31 @@ def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float =
 
     where g is the partial derivative of the loss in the values: the loss itself is never evaluated
     at a flipped unit. H and :math:`\tilde H` are the two outputs of a network with one layer of
-    leaky-ReLU units, plus their last argument. The network's last layer starts at 0: with alpha = 1
-    and beta = 1/2 the first estimates are near those of ``double_cv``, with both 0 they are those
-    of ``rloo``.
+    leaky-ReLU units, plus their last argument. The network's last layer is initialised to 0: with
+    alpha = 1 and beta = 1/2 the first estimates are close to those of ``double_cv``; with both 0
+    they are those of ``rloo``.
 
     Unbiased for any control: given its parents and the other runs, every term with an A has mean 0.
-    (A is here the sum over units and in the paper their mean; alpha and beta take up the
-    difference.)
+    (Here A is a sum over units and in the paper a mean; alpha and beta absorb the difference.)
 
-    Cost: n evaluations of the loss side by side, whatever the number of layers, all differentiated
-    twice (in the values and in the params), and n (n - 1) (d + 1) of the network in a layer of d
-    units; the loss must be differentiable in the values. The value is the mean of the n runs.
-    Examples must be independent (no BatchNorm). Serves Bernoulli sites.
+    Costs n evaluations of the loss in parallel for any number of layers, all differentiated twice
+    (with respect to the values and the params), and n (n - 1) (d + 1) evaluations of the network in
+    a layer of d units; the loss must be differentiable in the values. The value is the mean over
+    the runs. Examples must be independent (no BatchNorm). Supports Bernoulli sites.
 
-    Control: alpha, beta and the network of each layer, learned by descent of the estimate's second
+    Control: alpha, beta and the network of each layer, learned by minimising the estimate's second
     moment.
 
-    Source: Shi et al. 2022 (Gradient Estimation with Discrete Stein Operators, arXiv 2202.09497),
+    Source: Shi et al. 2022 (Gradient Estimation with Discrete Stein Operators), arXiv:2202.09497,
     for one layer; the first two arguments of H are the paper's.
 
     Args:
       samples: n >= 2.
-      hidden: units of the network, >= 1.
-      alpha, beta: of every layer, at first. The authors start at 0.
+      hidden: number of units of the network, >= 1.
+      alpha, beta: initial values, for every layer. The authors start at 0.
+
+    Raises:
+      FsbError: if ``samples`` or ``hidden`` is out of range.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).prod(-1)
@@ -102,7 +104,7 @@ def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float =
 
 
 def network(control: dict[str, PyTree], inputs: tuple[Array, ...]) -> Array:
-    """H and H-tilde of inputs of one shape, in a last axis."""
+    """H and H-tilde, along a last axis, of inputs of the same shape."""
     x = jnp.stack(jnp.broadcast_arrays(*inputs, jnp.ones_like(inputs[-1])), -1)
     return jax.nn.leaky_relu(x @ control["inner"], 0.3) @ control["outer"] + x[..., 2:3]
 
@@ -110,7 +112,7 @@ def network(control: dict[str, PyTree], inputs: tuple[Array, ...]) -> Array:
 def stein(
     control: dict[str, PyTree], site: Site, slopes: Array, losses: Array
 ) -> tuple[Array, Array]:
-    """(A h_i)(z_i) [n, B] and (A h-tilde_i)(z_i) [n, B, D...] of a layer of n runs."""
+    """(A h_i)(z_i) [n, B] and (A h-tilde_i)(z_i) [n, B, D...] for one layer of n runs."""
     samples, batch = losses.shape
     bits = site.dist.decode(site.z).reshape(samples, batch, -1)
     eta, z, mean, g = (
@@ -119,10 +121,10 @@ def stein(
     p, sign = jax.nn.sigmoid(eta), 2 * bits - 1
     q = jax.nn.sigmoid(-sign * eta)
     low, high = site.dist.support(site.eta)
-    change = jnp.where(q > 0, sign * (low - high), 0)  # a certain unit is not flipped
+    change = jnp.where(q > 0, sign * (low - high), 0)  # deterministic units are not flipped
 
     def outputs(shift):
-        """H and H-tilde of every run, at its z and at its flips, from the run ``shift`` further."""
+        """H and H-tilde at every run's z and its flips, from the run ``shift`` places further."""
         other_f, other_z, other_g = (jnp.roll(x, -shift, 0) for x in (losses, z, g))
         terms = [(other_g * (z - centre)).sum(-1) for centre in (other_z, mean)]
         here = network(control, (other_f, *terms))
@@ -133,6 +135,6 @@ def stein(
 
     pairs = [outputs(shift) for shift in range(1, samples)]
     here, there = (sum(x) / (samples - 1) for x in zip(*pairs, strict=True))
-    scalars = (q[..., None] * (there - here)).sum(2)  # A of H and of H-tilde
+    scalars = (q[..., None] * (there - here)).sum(2)  # A applied to H and to H-tilde
     vector = (bits - p) * scalars[..., 1:] - q * sign * there[..., 1]
     return scalars[..., 0], vector.reshape(site.z.shape)

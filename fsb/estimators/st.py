@@ -14,7 +14,7 @@ from fsb.types import Estimator
 
 
 def st() -> Estimator:
-    r"""Straight-through: the sample is passed on, its mean is differentiated.
+    r"""Straight-through: passes the sample forward and differentiates its mean.
 
     Forward z ~ Bernoulli(sigmoid(eta)); backward, with L = high - low (1 for {0,1}, 2a for {-a,a}),
 
@@ -22,11 +22,12 @@ def st() -> Estimator:
 
     Categorical units: forward one-hot; backward J(p) g = (diag(p) - p p^T) g with p = softmax(eta).
 
-    Unbiased for losses linear in each unit, then without variance from the unit's own draw.
+    Unbiased for losses linear in each unit, and then with no variance from the unit's own sample.
     One evaluation of the loss. Correct in every encoding (some papers drop the factor L).
 
-    Source: Bengio, Leonard & Courville 2013 (arXiv 1308.3432), section 4; encoding as in
-    Shekhovtsov 2021 (Bias-Variance Tradeoffs in Single-Sample Binary Gradient Estimators), eq. 4.
+    Source: Bengio, Leonard & Courville 2013 (Estimating or Propagating Gradients Through Stochastic
+    Neurons), arXiv:1308.3432, section 4; encoding as in Shekhovtsov 2021 (Bias-Variance Tradeoffs
+    in Single-Sample Binary Gradient Estimators), arXiv:2110.03549, eq. 4.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -37,20 +38,25 @@ def st() -> Estimator:
 
 
 def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> Estimator:
-    r"""Deterministic straight-through: z = high where eta >= 0, else low; no noise at all.
+    r"""Deterministic straight-through: z = high where eta >= 0, else low, without noise.
 
     .. math:: \bar\eta = g \, L \, \sigma(\eta)\sigma(-\eta) \quad\text{(``sigmoid``)}
         \qquad\text{or}\qquad \bar\eta = g \quad\text{(``identity``)}.
 
-    Categorical units: z is the one-hot argmax of eta, and (``sigmoid``) the slope that of softmax.
+    Categorical units: z is the one-hot argmax of eta, with the derivative of softmax (``sigmoid``)
+    or of the identity.
 
-    It estimates the gradient of the thresholded network, not of the stochastic one: biased, with
-    zero variance. One evaluation of the loss; serves Bernoulli and Categorical sites.
+    Estimates the gradient of the thresholded network, not of the stochastic one: biased, with
+    zero variance. One evaluation of the loss; supports Bernoulli and Categorical sites.
 
-    Source: Hubara et al. 2016 (identity); Shekhovtsov 2021, eq. 17, where BayesBiNN reduces to it.
+    Source: Hubara et al. 2016 (Binarized Neural Networks), arXiv:1602.02830 (identity); Shekhovtsov
+    2021, arXiv:2110.03549, eq. 17, to which BayesBiNN reduces.
 
     Args:
-      derivative: "sigmoid", that of the stochastic unit's mean, or "identity".
+      derivative: "sigmoid", the derivative of the stochastic unit's mean, or "identity".
+
+    Raises:
+      FsbError: if ``derivative`` is neither.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(-1.0, 1.0), eta).sum(-1)

@@ -1,4 +1,4 @@
-"""One estimator first, another later."""
+"""Switches from one estimator to another during training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from fsb.types import Aux, Estimator
 
 
 def switch(first: Estimator, second: Estimator, step: int) -> Estimator:
-    r"""``first`` for a number of estimates, ``second`` from then on.
+    r"""Uses ``first`` for a number of estimates and ``second`` from then on.
 
     .. math:: \bar\eta^{(t)} = \bar\eta^{(t)}_1 \text{ if } t < \text{step, else } \bar\eta^{(t)}_2
 
-    A cheap biased estimator to begin with and an unbiased one to finish, as in
-    ``switch(st(), average(arm(), 10), 5000)``. Only the one in turn is computed, and only its
-    control parameters and statistics move. Needs the stateful form of the call, for it counts.
+    For example a cheap biased estimator at first and an unbiased one later, as in
+    ``switch(st(), average(arm(), 10), 5000)``. Only the current estimator is computed, and only its
+    control parameters and state change. Requires ``stateful_value_and_grad``, as it counts the
+    estimates.
 
-    Source: Shekhovtsov 2021, section 5 and figure 3.
+    Source: Shekhovtsov 2021 (Bias-Variance Tradeoffs in Single-Sample Binary Gradient Estimators),
+    arXiv:2110.03549, section 5 and figure 3.
 
     Args:
       first, second: any estimators.
-      step: how many estimates ``first`` makes, >= 0.
+      step: number of estimates by ``first``, >= 0.
+
+    Raises:
+      FsbError: if ``step`` is negative.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1) ** 2

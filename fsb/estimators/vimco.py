@@ -1,4 +1,4 @@
-"""The score-function estimator of a multi-sample bound, with leave-one-out baselines."""
+"""VIMCO: the score-function estimator for multi-sample bounds."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from fsb.types import Array, Aux, Estimator
 
 
 def vimco(samples: int = 5) -> Estimator:
-    r"""VIMCO: the gradient of the log of a mean of weights, each of a run of its own.
+    r"""VIMCO: the gradient of the log of a mean of importance weights over independent runs.
 
-    For a loss that is -log w, such as ``fsb.objectives.sampled_elbo``, and n independent runs, the
-    value is minus the bound L, per example, and the estimate at the sites of run i is
+    For a loss -log w, such as ``fsb.objectives.sampled_elbo``, and n independent runs, the value is
+    minus the bound L, per example, and the estimate at the sites of run i is
 
     .. math:: L = \log \tfrac1n \sum_{j} w_j, \qquad
         \bar\eta_i = -(L - L_{-i}) \frac{\partial \log p(z_i)}{\partial \eta_i}, \qquad
         L_{-i} = \log \tfrac1n \Big(\sum_{j \ne i} w_j
             + \exp \tfrac{1}{n-1} \sum_{j \ne i} \log w_j\Big),
 
-    beside the ordinary derivative of -L in what the weights depend on directly. Unbiased for the
-    gradient of E[-L], which with ``sampled_elbo`` is the importance-weighted bound of IWAE.
-    Serves every family. n evaluations of the loss, side by side, all differentiated.
+    plus the ordinary derivative of -L with respect to what the weights depend on directly. Unbiased
+    for the gradient of E[-L], which with ``sampled_elbo`` is the importance-weighted bound of IWAE.
+    Supports every distribution. Costs n evaluations of the loss in parallel, all differentiated.
 
-    Several layers: a run draws all of them anew, and its signal serves each. Examples must be
+    Several layers: each run samples all of them, and its signal applies to each. Examples must be
     independent (no BatchNorm).
 
-    Source: Mnih & Rezende 2016 (Variational Inference for Monte Carlo Objectives), eqs. 4, 7, 9.
+    Source: Mnih & Rezende 2016 (Variational Inference for Monte Carlo Objectives),
+    arXiv:1602.06725, eqs. 4, 7, 9.
 
     Args:
       samples: n >= 2.
+
+    Raises:
+      FsbError: if ``samples`` is less than 2.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 1000 + sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -59,7 +63,7 @@ def negative_bound(losses: Array) -> Array:
 
 
 def signals(losses: Array) -> Array:
-    """The bound's loss less the one with this run's log weight put at the mean of the others'."""
+    """The negative bound minus that with this run's log weight set to the mean of the others."""
     own = jnp.eye(len(losses), dtype=bool)[:, :, None]
     without = jnp.where(own, mean_of_others(losses)[:, None], losses[None])  # [left out, n, B]
     return negative_bound(losses)[None] - jax.vmap(negative_bound)(without)

@@ -1,4 +1,4 @@
-"""The generalised reparameterisation of gammas, by a standardisation that is only weakly free."""
+"""The generalised reparameterisation gradient for gamma units."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from fsb.types import Estimator
 
 
 def weak_reparameterization() -> Estimator:
-    r"""Generalised (weak) reparameterisation of gamma units: part path, part score.
+    r"""Generalised (weak) reparameterisation of gamma units: a pathwise term plus a score term.
 
-    The logarithm of z is standardised to mean 0 and variance 1, with digamma and trigamma
-    functions,
+    log z is standardised to mean 0 and variance 1 with digamma and trigamma functions,
 
     .. math:: z = \mu \exp(\varepsilon \sqrt{\psi_1(k)} + \psi(k)),
 
@@ -25,19 +24,20 @@ def weak_reparameterization() -> Estimator:
     .. math:: \bar\eta = f'(z) \frac{\partial z(\varepsilon, \eta)}{\partial \eta}
         + f(z) \frac{\partial \log q(\varepsilon; \eta)}{\partial \eta}.
 
-    Unbiased for differentiable losses, for shapes not so small that draws underflow. One evaluation
-    of the loss, differentiated; its variance lies between that of the score function and that of
-    ``pathwise``. Serves Gamma sites and the families that are gammas.
+    Unbiased for differentiable losses, except at shapes so small that samples underflow. One
+    evaluation of the loss, differentiated; its variance lies between those of the score function
+    and of ``pathwise``. Supports Gamma sites and their special cases.
 
-    Several layers: the loss given the site's value, as with ``fourier_exact``.
+    Several layers: the loss is conditioned on the site's value, as in ``fourier_exact``.
 
-    Source: Ruiz, Titsias & Blei 2016 (The generalized reparameterization gradient), section 3.
+    Source: Ruiz, Titsias & Blei 2016 (The Generalized Reparameterization Gradient),
+    arXiv:1610.02287, section 3.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("z", fsb.Exponential(), eta).sum(-1)
     >>> estimate = fsb.value_and_grad(fsb.weak_reparameterization(), loss)
     >>> value, grad = estimate(jnp.full((1, 1), 2.0), jax.random.key(0))
-    >>> bool(abs(grad.item() - value.item() / 2) < 1e-5)  # a scale has nothing left of a score
+    >>> bool(abs(grad.item() - value.item() / 2) < 1e-5)  # the score term of a scale is 0
     True
     """
     return continuous("weak_reparameterization", {Gamma: (1, estimate)})
@@ -53,7 +53,7 @@ def estimate(site, f, key):
         return noise * jnp.sqrt(polygamma(1, shape)) + digamma(shape) + jnp.log(scale)
 
     def log_q(shape, scale):
-        """log p(z) + log dz / d noise, by log z: z itself may be too small for any precision."""
+        """log p(z) + log dz / d noise, in terms of log z, as z itself may underflow."""
         standard = log_z(shape, scale) - jnp.log(scale)
         density = shape * standard - jnp.exp(standard) - gammaln(shape)
         return density + 0.5 * jnp.log(polygamma(1, shape))

@@ -1,4 +1,4 @@
-"""ZGR: the Rao-Blackwellised straight-through Gumbel-Softmax at temperature zero."""
+"""ZGR: the zero-temperature limit of Gumbel-Rao."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from fsb.types import Estimator
 
 
 def zgr() -> Estimator:
-    r"""ZGR, the zero-temperature limit of Gumbel-Rao.
+    r"""ZGR: the zero-temperature limit of Gumbel-Rao.
 
-    With z the one-hot draw, p = softmax(eta) and J(p) = diag(p) - p p^T,
+    With z the one-hot sample, p = softmax(eta) and J(p) = diag(p) - p p^T,
 
     .. math:: \bar\eta = \tfrac12 \left[ J(p)\, g + (z - p)\,(z - p)^\top g \right],
 
-    the mean of straight-through and of DARN centred at p. It is ReinMax at temperature 1. For
+    the mean of straight-through and of DARN centred at p. It equals ReinMax at temperature 1. For
     Boolean units it is DARN, g L/2 sigmoid(-s eta), in any encoding.
 
     Unbiased for losses quadratic in each unit; bounded variance. One evaluation of the loss.
 
     Source: Shekhovtsov 2023 (Cold Analysis of Rao-Blackwellized Straight-Through Gumbel-Softmax
-    Gradient Estimator).
+    Gradient Estimator), https://proceedings.mlr.press/v202/shekhovtsov23a.html.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: (sample("z", fsb.Categorical(), eta)[:, 0] ** 2)

@@ -17,10 +17,10 @@ from fsb.types import Array
 
 
 class Bias(NamedTuple):
-    """Mean of an estimate minus the gradient, in the logits, in two parts.
+    """The bias of an estimate of the gradient in the logits, in two parts.
 
     odd: from the odd powers of the unit, [..., n].
-    even: from the even powers; it vanishes at p = 1/2 and with importance reweighing, [..., n].
+    even: from the even powers, [..., n]; vanishes at p = 1/2 and with importance reweighing.
     """
 
     odd: Array
@@ -28,7 +28,7 @@ class Bias(NamedTuple):
 
     @property
     def total(self) -> Array:
-        """The bias itself, [..., n]."""
+        """The bias, [..., n]."""
         return self.odd + self.even
 
 
@@ -45,39 +45,42 @@ def predicted_bias(
 ) -> Bias:
     r"""The bias of ``foust(delta, gamma, importance_reweighing, scale_mode)`` for one layer.
 
-    ``delta=0`` makes it that of ``darn()``, and ``importance_reweighing=False`` too of ``st()``.
-    Let f = sum_k c_k x^k in one unit's x = z - m, with m the midpoint of the encoding and c_k a
-    function of the other units; a = (high - low)/2, mu = 2p - 1. The corrected Lemma 2 is
+    ``delta=0`` gives the bias of ``darn()``, and with ``importance_reweighing=False`` that of
+    ``st()``. Let f = sum_k c_k x^k in one unit's x = z - m, with m the midpoint of the encoding and
+    c_k a function of the other units; a = (high - low)/2, mu = 2p - 1. The corrected Lemma 2 is
 
     .. math:: \mathrm{bias} = 2 a p (1 - p) \Bigl( \gamma \sum_{k\ \mathrm{odd}}
         w_k E'[c_k] a^{k-1} - \sum_{k\ \mathrm{odd}} E[c_k] a^{k-1}
         + r \gamma \mu \sum_{k\ \mathrm{even}} w_k E'[c_k] a^{k-1} \Bigr),
 
     with w_k = (1 - (1 - delta)^k)/delta (k for delta = 0, and 1 for delta = 1); r = 0 with
-    reweighing, else 1; gamma / 2a for gamma in the mode "paper". E' is over the noisy values of the
-    other units, E over their hard ones. For ST this is sum (k - 1) E[c_k] a^{k-1} over odd k plus
-    mu sum k E[c_k] a^{k-1} over even k; the paper's (k - 2) lost the Jacobian and the term k = 1.
+    reweighing, else 1; in the mode "paper" gamma is replaced by gamma / 2a. E' is over the noisy
+    values of the other units, E over their hard values. For ST this is sum (k - 1) E[c_k] a^{k-1}
+    over odd k plus mu sum k E[c_k] a^{k-1} over even k; the paper's (k - 2) omits the Jacobian and
+    the term k = 1.
 
-    No series is summed: the odd part is the mean slope under p_i -> 1/2 less the mean difference
-    quotient, the even one what p adds to that slope. It is exact for every differentiable f, by
-    enumeration and Gauss-Legendre quadrature of the noise. Zero where a unit is certain.
+    The series is not summed: the odd part is the mean slope under p_i -> 1/2 minus the mean
+    difference quotient, and the even part is the change of that slope due to p. Exact for every
+    differentiable f, by enumeration and Gauss-Legendre quadrature of the noise. Zero for
+    deterministic units.
 
     Args:
-      f: z [n], in the encoding of ``dist``, -> [...]: a loss, or several at once.
+      f: z [n], in the encoding of ``dist``, -> [...]: one or several losses.
       eta: logits, [n].
       dist: the encoding, on which the bias depends.
-      delta, gamma, importance_reweighing, scale_mode: as of ``foust``.
-      nodes: of the quadrature, for each sign of each unit; exact for polynomials of a degree below
-        2 nodes in every unit. Without noise there is nothing to integrate.
-      max_states: the most evaluations of f, (2 nodes)^n.
+      delta, gamma, importance_reweighing, scale_mode: as in ``foust``.
+      nodes: quadrature nodes for each sign of each unit; exact for polynomials of degree below
+        2 nodes in every unit. Not used without noise.
+      max_states: the largest number of evaluations of f, (2 nodes)^n.
 
     Returns:
-      ``Bias(odd, even)``, [..., n] each. Precision is that of ``eta``. It can be jitted.
+      ``Bias(odd, even)``, [..., n] each, in the precision of ``eta``. Jittable.
 
     Raises:
       FsbError: if an argument is out of range, or f would be evaluated too often.
 
-    Source: Pervez, Cohen & Gavves 2020, Lemma 2 and eqs 12-16, as corrected above.
+    Source: Pervez, Cohen & Gavves 2020 (FouST), https://proceedings.mlr.press/v119/pervez20a.html,
+    Lemma 2 and eqs. 12-16, as corrected above.
 
     >>> import jax.numpy as jnp
     >>> cubic = lambda z: z[0] ** 3 + z[0] ** 2
@@ -85,7 +88,7 @@ def predicted_bias(
     >>> bias.odd.item(), bias.even.item()  # 2a p(1 - p) (3 - 1), and mu = 0
     (1.0, 0.0)
     """
-    foust(delta, gamma, importance_reweighing, scale_mode)  # refuses what makes no sense
+    foust(delta, gamma, importance_reweighing, scale_mode)  # validates the arguments
     eta = 1.0 * jnp.asarray(eta)
     if eta.ndim != 1:
         raise FsbError(f"eta {eta.shape}: it must be the logits of one layer, [n]")
@@ -93,7 +96,7 @@ def predicted_bias(
     if nodes < 1 or choices ** len(eta) > max_states:
         raise FsbError(
             f"nodes={nodes}: f would be evaluated {choices}^{len(eta)} times; "
-            f"take from 1 to as many nodes as max_states={max_states} allows"
+            f"use at least 1 node and no more than max_states={max_states} allows"
         )
 
     x, w = np.polynomial.legendre.leggauss(nodes if delta else 1)  # on [-1, 1]
@@ -118,8 +121,8 @@ def predicted_bias(
 def _mean(functional, eta, dist, sign, u, weight, own=None):
     """E of ``functional(z)`` [..., n or 1] over the values m + a s u of all units, [..., n].
 
-    sign, u, weight: of the choices of a unit, the weight given the sign. For entry i, ``own`` takes
-    the place of the probability of unit i's own choice.
+    sign, u, weight: the choices of a unit and their weight given the sign. For entry i, ``own``
+    replaces the probability of unit i's own choice.
     """
     path = np.indices((len(sign),) * len(eta)).reshape(len(eta), -1).T  # [paths, n]
     z = 0.5 * (dist.low + dist.high) + 0.5 * dist.span * (sign * u)[path]
@@ -134,21 +137,25 @@ def _mean(functional, eta, dist, sign, u, weight, own=None):
 def taylor_coefficients(
     f: Callable[[Array], Array], z: Any, order: int, centre: float = 0.0
 ) -> Array:
-    r"""The Taylor coefficients of f in each unit alone, the others at their values in z.
+    r"""The Taylor coefficients of f in each unit separately, the others held at their values in z.
 
     .. math:: c_k^{(i)} = \frac{1}{k!} \frac{\partial^k f}{\partial z_i^k}
         \quad\text{at}\quad z_i = \text{centre}, \qquad k = 0 \ldots \text{order}.
 
     Args:
-      f: z [n] -> [...], as often differentiable as ``order`` says.
+      f: z [n] -> [...], differentiable ``order`` times.
       z: [n].
-      order: of the last coefficient; the work doubles with each.
-      centre: where the unit is expanded: the midpoint of its two values in the bias lemmas.
+      order: order of the last coefficient; each additional order doubles the work.
+      centre: the point of expansion; the bias lemmas use the midpoint of the unit's two values.
 
     Returns:
       [order + 1, ..., n].
 
-    Source: Pervez, Cohen & Gavves 2020, Lemma 2.
+    Raises:
+      FsbError: if z is not [n] or ``order`` is negative.
+
+    Source: Pervez, Cohen & Gavves 2020 (FouST), https://proceedings.mlr.press/v119/pervez20a.html,
+    Lemma 2.
 
     >>> import jax.numpy as jnp
     >>> taylor_coefficients(lambda z: z[0] ** 2 * z[1] + z[1], jnp.array([5.0, 3.0]), 2).tolist()
@@ -156,7 +163,7 @@ def taylor_coefficients(
     """
     z = 1.0 * jnp.asarray(z)
     if z.ndim != 1 or order < 0:
-        raise FsbError(f"z {z.shape}, order={order}: z must be [n], the order at least 0")
+        raise FsbError(f"z {z.shape}, order={order}: z must be [n] and order at least 0")
 
     def derivative(g):
         return lambda t: jax.jvp(g, (t,), (jnp.ones_like(t),))[1]

@@ -1,4 +1,4 @@
-"""Fourier coefficients of low degree of functions of many units, by sampling."""
+"""Monte Carlo estimates of low-degree Fourier coefficients, for functions of many units."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fsb.errors import FsbError
 from fsb.fourier.spectrum import ZERO_ONE, basis, check_probabilities
 from fsb.types import Array
 
-ENTRIES = 2**22  # of the largest array of products
+ENTRIES = 2**22  # size limit of the array of products
 
 
 class LowDegree(NamedTuple):
     """Estimates for the m sets of low degree.
 
-    subsets: m tuples of units, the empty one first.
+    subsets: m tuples of units, starting with the empty one.
     coefficients: unbiased estimates of fhat(S), [m].
     errors: their standard errors, [m].
     """
@@ -40,27 +40,29 @@ def low_degree_coefficients(
     dist: Bernoulli = ZERO_ONE,
     chunk_size: int = 4096,
 ) -> LowDegree:
-    r"""fhat(S) = E_p[f phi_S] for all |S| <= degree, from N draws, with standard errors.
+    r"""fhat(S) = E_p[f phi_S] for all |S| <= degree, estimated from N samples.
 
     .. math:: \hat f(S) \approx \frac{1}{N - 1} \sum_{m=1}^{N} (f(z_m) - \bar f)\, \phi_S(z_m),
         \quad S \ne \emptyset.
 
-    Unbiased, for E[phi_S] = 0: the mean taken from the same draws costs the factor N/(N - 1) only,
-    and a constant in f bears no variance. Rare values (p near 0 or 1) make phi_S large and the
+    Unbiased, as E[phi_S] = 0: subtracting the mean of the same samples only costs the factor N/(N -
+    1), and a constant in f adds no variance. Rare values (p near 0 or 1) make phi_S large and the
     standard errors unreliable; units with p = 0 or 1 have coefficients 0.
 
     Args:
-      f: [chunk, n] values of the units -> [chunk].
+      f: values of the units [chunk, n] -> [chunk].
       p: probabilities of high, [n], in [0, 1].
-      degree: of the largest sets, 0 to n; there are n^degree / degree! of them.
+      degree: degree of the largest sets, 0 to n; there are about n^degree / degree! of them.
       num_samples: N, at least 2.
-      dist: the encoding in which f takes its units.
-      chunk_size: draws that f is given at a time.
+      dist: the encoding of the units passed to f.
+      chunk_size: number of samples passed to f at a time.
 
     Raises:
-      FsbError: if p, degree or num_samples are not as above.
+      FsbError: if p, ``degree``, ``num_samples`` or ``chunk_size`` is out of range, or f returns
+        the wrong shape.
 
-    Source: the low-degree algorithm of Linial, Mansour & Nisan 1993, in the p-biased basis.
+    Source: Linial, Mansour & Nisan 1993 (Constant Depth Circuits, Fourier Transform, and
+    Learnability), doi:10.1145/174130.174138, the low-degree algorithm, here in the p-biased basis.
 
     >>> import jax
     >>> parity = lambda z: z[:, 0] * z[:, 1]  # in {-1, 1}, at p = 1/2: its own basis function
@@ -76,7 +78,7 @@ def low_degree_coefficients(
         raise FsbError(f"degree={degree}: it must lie between 0 and n={n}")
     if num_samples < 2 or chunk_size < 1:
         raise FsbError(f"num_samples={num_samples}, chunk_size={chunk_size}: at least 2 and 1")
-    # In double precision: 23 bits of noise would bias rare values.
+    # In double precision, as 23 bits of noise would bias rare values.
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     bits = generator.random((num_samples, n)) < p
     values = np.concatenate(
@@ -86,7 +88,7 @@ def low_degree_coefficients(
         ]
     )
     if values.shape != (num_samples,):
-        raise FsbError("f must return one value for each row of units, [chunk, n] -> [chunk]")
+        raise FsbError("f must return one value per row of units, [chunk, n] -> [chunk]")
 
     subsets = [s for k in range(degree + 1) for s in itertools.combinations(range(n), k)]
     members = np.array([s + (n,) * (degree - len(s)) for s in subsets], int).T
@@ -97,7 +99,7 @@ def low_degree_coefficients(
     for start in range(0, num_samples, rows):
         part = slice(start, start + rows)
         phi = np.where(bits[part], high, low)
-        phi = np.concatenate([phi, np.ones((len(phi), 1))], 1)  # what short sets are filled with
+        phi = np.concatenate([phi, np.ones((len(phi), 1))], 1)  # pads short sets
         terms = np.repeat(centred[part, None], len(subsets), 1)
         for member in members:
             terms *= phi[:, member]

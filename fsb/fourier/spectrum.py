@@ -1,22 +1,23 @@
-r"""The p-biased Fourier transform of a function of n two-valued units, and what is read off it.
+r"""The p-biased Fourier transform of functions of n two-valued units, and derived quantities.
 
 With p_i the probability that unit i is high, the basis is
 
 .. math:: \phi_S(z) = \prod_{i \in S} \phi_i(z_i), \quad \phi_i = \frac{z_i - \mu_i}{\sigma_i},
     \qquad \hat f(S) = E_p[f \phi_S], \quad f = \sum_S \hat f(S) \phi_S,
 
-where mu_i, sigma_i are the mean and the standard deviation of z_i. It is orthonormal under p, and
-the same in every encoding, for phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
+where mu_i, sigma_i are the mean and standard deviation of z_i. It is orthonormal under p and the
+same in every encoding, as phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
 
 A function is a table of its values, [..., 2^n], in the lexicographic order of ``states``: unit 0 is
 the most significant bit. A spectrum is a table of the same shape, where bit i of the index says
 whether unit i belongs to S. Leading axes hold several functions. Everything is float64 NumPy.
 
-A unit with p = 0 or 1 is a constant: phi_i = 0 there, and so is every coefficient with i in S, the
-limit from within. All identities then hold at the states of positive probability.
+A unit with p = 0 or 1 is constant: phi_i = 0, and every coefficient with i in S is 0, its limit
+from the interior. All identities then hold at the states of positive probability.
 
-Source: O'Donnell 2014 (Analysis of Boolean Functions), section 8.4; Pervez, Cohen & Gavves 2020
-(Low Bias Low Variance Gradient Estimates for Hierarchical Boolean Stochastic Networks), section 2.
+Source: O'Donnell 2014 (Analysis of Boolean Functions), arXiv:2105.10386, section 8.4; Pervez,
+Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean Stochastic Networks),
+https://proceedings.mlr.press/v119/pervez20a.html, section 2.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ZERO_ONE = Bernoulli()
 
 
 def states(n: int, dist: Bernoulli = ZERO_ONE) -> np.ndarray:
-    """All joint values of n units, [2^n, n], in the order of every table here.
+    """All joint values of n units, [2^n, n], in the order used by every table here.
 
     Raises:
       FsbError: if n is negative or above 20.
@@ -43,13 +44,13 @@ def states(n: int, dist: Bernoulli = ZERO_ONE) -> np.ndarray:
     [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
     """
     if not 0 <= n <= MOST_UNITS:
-        raise FsbError(f"n={n}: a table may have 0 to {MOST_UNITS} units")
+        raise FsbError(f"n={n}: it must lie between 0 and {MOST_UNITS}")
     bits = np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
     return np.asarray(dist.encode(bits.astype(np.float64)))  # type: ignore[arg-type]
 
 
 def probabilities(p: ArrayLike) -> np.ndarray:
-    """P(z) of every state, [2^n].
+    """The probability P(z) of every state, [2^n].
 
     >>> probabilities([0.5, 0.25]).tolist()
     [0.375, 0.125, 0.375, 0.125]
@@ -61,7 +62,7 @@ def probabilities(p: ArrayLike) -> np.ndarray:
 
 
 def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
-    """phi_S for every S at given states: bits [..., n] in {0, 1} -> [..., 2^n].
+    """phi_S for every S at the given states: bits [..., n] in {0, 1} -> [..., 2^n].
 
     Source: Pervez et al. 2020, section 2 (phi_S above eq. 1).
 
@@ -101,9 +102,9 @@ def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
 
 
 def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
-    """The values of a function from its spectrum, [..., 2^n]; undoes ``transform``.
+    """The values of a function from its spectrum, [..., 2^n]; the inverse of ``transform``.
 
-    At states of probability 0 it is the value at the certain value of the certain units.
+    At states of probability 0 it returns the value with deterministic units at their only value.
 
     Source: Pervez et al. 2020, eq. 2.
 
@@ -119,7 +120,7 @@ def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarra
     """D_i f = sqrt(p_i (1 - p_i)) (f at unit i high - f at unit i low), as a table.
 
     Its spectrum is fhat(S + i) at the sets S without i; E[D_i f] = fhat({i}), and E[(D_i f)^2] is
-    the influence of the unit.
+    the influence of unit i.
 
     Source: O'Donnell 2014, section 8.4.
 
@@ -128,15 +129,15 @@ def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarra
     """
     table, p = _checked(values, p)
     if not 0 <= unit < len(p):
-        raise FsbError(f"unit={unit}: there are units 0 to {len(p) - 1}")
+        raise FsbError(f"unit={unit}: it must lie between 0 and {len(p) - 1}")
     s = _deviation(p[unit])
     return _apply_to(table, np.array([[-s, s], [-s, s]]), len(p) - 1 - unit)
 
 
 def noise_operator(values: ArrayLike, p: ArrayLike, rho: float) -> np.ndarray:
-    """T_rho f(z) = E f(N_rho(z)), where each unit of z is kept with probability rho, else redrawn.
+    """T_rho f(z) = E f(N_rho(z)): each unit of z is kept with probability rho, else resampled.
 
-    Multiplies fhat(S) by rho^|S|. Defined at every state, those of probability 0 included.
+    Multiplies fhat(S) by rho^|S|. Defined at every state, including those of probability 0.
 
     Source: O'Donnell 2014, section 8.4; as an estimator, ``fsb.noise_operator``.
 
@@ -161,7 +162,7 @@ def degrees(n: int) -> np.ndarray:
 def degree_weights(coefficients: ArrayLike) -> np.ndarray:
     """W_k = sum of fhat(S)^2 over |S| = k, [..., n + 1].
 
-    They add up to E[f^2] (Parseval), without W_0 to the variance of f.
+    They sum to E[f^2] (Parseval), and without W_0 to the variance of f.
 
     >>> degree_weights(transform([0.0, 1.0, 1.0, 2.0], [0.5, 0.5])).tolist()
     [1.0, 0.5, 0.0]
@@ -172,7 +173,7 @@ def degree_weights(coefficients: ArrayLike) -> np.ndarray:
 
 
 def influences(coefficients: ArrayLike) -> np.ndarray:
-    """Inf_i = sum of fhat(S)^2 over S with i = E[Var(f given all other units)], [..., n].
+    """Inf_i = sum of fhat(S)^2 over all S containing i = E[Var(f given all other units)], [..., n].
 
     >>> influences(transform([0.0, 0.0, 2.0, 2.0], [0.5, 0.5])).tolist()
     [1.0, 0.0]
@@ -185,7 +186,7 @@ def influences(coefficients: ArrayLike) -> np.ndarray:
 
 
 def total_influence(coefficients: ArrayLike) -> np.ndarray:
-    """The sum of the influences = sum of |S| fhat(S)^2, [...].
+    """The sum of the influences, which is the sum of |S| fhat(S)^2, [...].
 
     >>> total_influence(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5])).item()
     2.0
@@ -205,13 +206,13 @@ def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray:
 
 
 def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
-    r"""The exact gradient of E[f] in the logits, from the coefficients of degree one (Lemma 1).
+    r"""The exact gradient of E[f] in the logits, from the coefficients of degree one, [..., n].
 
     .. math:: \frac{\partial E[f]}{\partial \eta_i} = \sqrt{p_i (1 - p_i)} \, \hat f(\{i\}),
         \qquad \frac{\partial E[f]}{\partial p_i} = \frac{\hat f(\{i\})}{\sqrt{p_i (1 - p_i)}}.
 
-    The paper writes 2 / sigma_i, with sigma_i the deviation of a unit in {-1, 1}: the same. It is
-    the mean of REINFORCE. [..., n].
+    The paper's factor 2 / sigma_i, with sigma_i the deviation of a unit in {-1, 1}, is equivalent.
+    This is the mean of REINFORCE.
 
     Source: Pervez et al. 2020, Lemma 1.
 
@@ -223,7 +224,7 @@ def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
 
 
 def basis(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """phi_i at low and at high, [n] each; 0 where the unit is certain."""
+    """phi_i at low and at high, [n] each; 0 for deterministic units."""
     low, high, sure = np.sqrt(1 - p), np.sqrt(p), (p == 0) | (p == 1)
     blank = np.where(sure, 1.0, 0.0)
     return np.where(sure, 0.0, -high / (low + blank)), np.where(sure, 0.0, low / (high + blank))
@@ -237,12 +238,12 @@ def check_probabilities(p: ArrayLike) -> np.ndarray:
 
 
 def _deviation(p: np.ndarray) -> np.ndarray:
-    """Of the bit; sigma_i over the span in every encoding."""
+    """Standard deviation of the bit, which is sigma_i / span in every encoding."""
     return np.sqrt(p * (1 - p))
 
 
 def _apply(table: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The tensor product of n 2x2 matrices, [2, 2, n], to a table: one unit at a time."""
+    """Applies the tensor product of n 2x2 matrices, [2, 2, n], to a table, one unit at a time."""
     n = matrices.shape[-1]
     for i in range(n):
         table = _apply_to(table, matrices[..., i], n - 1 - i)
@@ -250,7 +251,7 @@ def _apply(table: np.ndarray, matrices: np.ndarray) -> np.ndarray:
 
 
 def _apply_to(table: np.ndarray, matrix: np.ndarray, below: int) -> np.ndarray:
-    """A 2x2 matrix to the unit with ``below`` units after it."""
+    """Applies a 2x2 matrix to the unit that has ``below`` units after it."""
     halves = table.reshape(-1, 2, 2**below)
     low, high = halves[:, 0], halves[:, 1]
     return np.stack([row[0] * low + row[1] * high for row in matrix], 1).reshape(table.shape)
@@ -259,17 +260,17 @@ def _apply_to(table: np.ndarray, matrix: np.ndarray, below: int) -> np.ndarray:
 def _checked(table: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     p, table = check_probabilities(p), np.asarray(table, np.float64)
     if table.shape[-1:] != (2 ** len(p),):
-        raise FsbError(f"a table {table.shape} for {len(p)} units: its last axis must be 2^n")
+        raise FsbError(f"table {table.shape} for {len(p)} units: its last axis must be 2^n")
     return table, p
 
 
 def _units(table: np.ndarray) -> int:
     size = table.shape[-1] if table.ndim else 0
     if size < 1 or size & (size - 1):
-        raise FsbError(f"a table {table.shape}: its last axis must be 2^n")
+        raise FsbError(f"table {table.shape}: its last axis must be 2^n")
     return int(math.log2(size))
 
 
 def _check_rho(rho: float) -> None:
     if not 0 <= rho <= 1:
-        raise FsbError(f"noise: rho={rho}: it must lie in [0, 1]")
+        raise FsbError(f"rho={rho}: it must lie in [0, 1]")

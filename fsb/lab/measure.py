@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from omegaconf import DictConfig
 
-from fsb.diagnostics import Moments, evaluations, exact_gradient, moments, quality
+from fsb.diagnostics import GradientMoments, evaluations, exact_gradient, gradient_moments, quality
 from fsb.errors import FsbError
 from fsb.gradients import init, stateful_value_and_grad
 from fsb.lab.problems import Problem
@@ -32,7 +32,7 @@ class Result(NamedTuple):
     evaluations: how often one gradient evaluates the loss.
     """
 
-    batches: list[Moments]
+    batches: list[GradientMoments]
     seconds: list[float]
     evaluations: int
 
@@ -88,7 +88,7 @@ def measure(
 
     def compiled(estimator):
         fitted = jax.eval_shape(lambda: init(estimator, loss, params, key))
-        draw = jax.jit(moments(estimator, loss, size.chunks, size.chunk_size))
+        draw = jax.jit(gradient_moments(estimator, loss, size.chunks, size.chunk_size))
         count = evaluations(estimator, loss, params, count_key)
         return draw.lower(params, fitted, key).compile(), count
 

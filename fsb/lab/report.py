@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fsb.diagnostics import Moments
+from fsb.diagnostics import GradientMoments
 from fsb.plots.curves import compare_curves
 from fsb.types import PyTree
 
@@ -90,8 +90,8 @@ def parameter_rows(step: int, params: PyTree, found: Mapping[str, Any]) -> Itera
     leaves = jax.tree_util.tree_leaves_with_path(params)
     ends = np.cumsum([np.size(leaf) for _, leaf in leaves])
     for name, result in found.items():
-        whole = functools.reduce(Moments.merge, result.batches)
-        means, squares = np.split(whole.mean, ends), np.split(whole.spread, ends)
+        whole = functools.reduce(GradientMoments.merge, result.batches)
+        means, squares = np.split(whole.mean, ends), np.split(whole.squared_deviations, ends)
         for (where, leaf), mean, square in zip(leaves, means, squares, strict=False):
             yield {
                 "step": step,

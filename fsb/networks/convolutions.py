@@ -80,12 +80,12 @@ def group_norm(x: Array, scale: Array, bias: Array) -> Array:
     return (h.reshape(x.shape) * scale + bias).astype(x.dtype)
 
 
-Moments = tuple[Array, Array]
+ChannelMoments = tuple[Array, Array]
 
 
 def batch_norm(
-    x: Array, scale: Array, bias: Array, fixed: Moments | None = None
-) -> tuple[Array, Moments]:
+    x: Array, scale: Array, bias: Array, fixed: ChannelMoments | None = None
+) -> tuple[Array, ChannelMoments]:
     """BatchNorm: the result, and mean and variance [C] of the channels, float32.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from fsb.errors import FsbError
-from fsb.sites import Site, mean, record
+from fsb.sites import Site, collect_sites, mean
 
 
 def summary(model: Any, shape: tuple[int, ...]) -> str:
@@ -24,7 +24,7 @@ def summary(model: Any, shape: tuple[int, ...]) -> str:
     '6,864 parameters, 8 deterministic and 2 stochastic layers, 40 stochastic bits an image'
     """
     x = jax.ShapeDtypeStruct((1, *shape), "float32")
-    init = lambda key, x: record(lambda sample: model.init(key, x, sample), mean())
+    init = lambda key, x: collect_sites(lambda sample: model.init(key, x, sample), mean())
     variables, sites = jax.eval_shape(init, jax.random.key(0), x)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     deterministic = getattr(model, "deterministic_layers", None)

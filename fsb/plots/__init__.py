@@ -1,1 +1,1 @@
-"""Pictures: curves of runs and grids of images."""
+"""Plots: training curves and image grids."""

@@ -1,7 +1,7 @@
-"""Curves of a run and of several runs, from the rows of ``metrics.csv``.
+"""Training curves of one or several runs, from the rows of ``metrics.csv``.
 
-Every line has its own colour, dash and marker, so that a grey print can be read. The rapid rise
-of the first steps may leave the axis, and the plot then says so.
+Every line has its own colour, dash and marker, so that plots can be read in greyscale. The steep
+rise of the first steps may be cut off; the plot then says so.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from fsb.errors import FsbError
 
 Row = Mapping[str, Any]
 
-# Okabe and Ito's colours, told apart by the colour-blind, from dark to light.
+# The colour-blind safe palette of Okabe and Ito, from dark to light.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
-    """Save the curves of one run: ELBOs, KL and active units per layer, gradients.
+    """Saves the curves of one run: ELBOs, KL and active units per layer, gradients.
 
-    rows: what ``MetricsFile.read`` returns; a panel without a number is left out.
-    Raises ``FsbError`` where there is nothing to draw.
+    Args:
+      rows: as returned by ``MetricsFile.read``; panels without data are omitted.
+
+    Raises:
+      FsbError: if there is nothing to draw.
     """
     names = sorted({name for row in rows for name in row}, key=_by_number)
 
@@ -49,7 +52,7 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
         lines = {label: line for label, line in lines.items() if len(line[0])}
         drawn += [(heading, unit, lines, log)] if lines else []
     if not drawn:
-        raise FsbError("no row has a step and a number to draw")
+        raise FsbError("nothing to plot: no row has a step and a number")
     columns = min(2, len(drawn))
     high = -(-len(drawn) // columns)
     figure = _figure(4.8 * columns, 3.3 * high + 0.4, title)
@@ -76,11 +79,14 @@ def compare_curves(
     ylabel: str | None = None,
     log: bool = False,
 ) -> None:
-    """Save one field of several runs against the step, in one plot.
+    """Saves one field of several runs against the step, in one plot.
 
-    runs: by label, the rows of a run, or one list of rows per seed; then the line is their mean
-        and the band one standard deviation to each side, over the steps that all of them have.
-    Raises ``FsbError`` where a run has no number in ``field``.
+    Args:
+      runs: by label, the rows of a run, or one list of rows per seed; the line is then their mean,
+        with a band of one standard deviation on each side, over the steps common to all seeds.
+
+    Raises:
+      FsbError: if a run has no number in ``field``.
     """
     figure = _figure(6.4, 4.2, title)
     axes = figure.add_subplot()
@@ -97,7 +103,7 @@ def compare_curves(
 
 
 def _series(rows: Sequence[Row], name: str, positive: bool = False) -> tuple[Any, Any]:
-    """Steps and finite values of a column, [N] each; of positive ones for a log scale."""
+    """Steps and finite values of a column, [N] each; only positive ones for a log scale."""
     pairs = [(r["step"], r[name]) for r in rows if "step" in r and np.isreal(r.get(name, ""))]
     table = np.array(pairs, np.float64).reshape(-1, 2)
     table = table[np.isfinite(table).all(1)]
@@ -111,7 +117,7 @@ def _mean_and_spread(label: str, run: Any, field: str, positive: bool) -> tuple[
     series = [dict(zip(*_series(rows, field, positive), strict=True)) for rows in seeds]
     common = set.intersection(*(set(one) for one in series))
     if not common:
-        raise FsbError(f'run "{label}" has no step with a number in {field}')
+        raise FsbError(f'run "{label}" has no number in {field}')
     steps = np.array(sorted(common))
     values = np.array([[one[step] for step in steps] for one in series])
     return steps, values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
@@ -127,9 +133,9 @@ def _figure(width: float, height: float, title: str) -> Any:
 
 
 def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = False) -> None:
-    """Draw label -> (x, y, half-width of the band or None), with a legend.
+    """Draws label -> (x, y, half-width of the band or None), with a legend.
 
-    ``shaded`` is for many lines in order: from black to grey, and only some in the legend.
+    ``shaded`` is for many ordered lines: from black to grey, with only some in the legend.
     """
     from matplotlib.ticker import EngFormatter
 
@@ -141,18 +147,18 @@ def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = 
         if spread is not None:
             axes.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.18, lw=0)
     axes.locator_params(axis="x", nbins=6, integer=True)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k: short enough for narrow panels
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k: fits narrow panels
     axes.grid(color="0.9", linewidth=0.6)
     axes.tick_params(which="both", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     legend: dict[str, Any] = {"ncols": 1 + (len(named) > 7)}
-    if shaded:  # no corner is free
+    if shaded:  # no free corner
         legend = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     axes.legend(frameon=False, fontsize=8, handlelength=3, **legend)
 
 
 def _style(i: int, points: int) -> dict[str, Any]:
-    """The i-th combination of colour, dash and marker: 49 before one comes again."""
+    """The i-th combination of colour, dash and marker, of 49 distinct ones."""
     n, gap = len(COLOURS), max(1, points // 8)
     turn = (i + i // n) % n
     dash = {"color": COLOURS[i % n], "linestyle": DASHES[turn], "marker": MARKERS[turn]}
@@ -160,7 +166,7 @@ def _style(i: int, points: int) -> dict[str, Any]:
 
 
 def _limit(axes: Any, values: Sequence[Any]) -> None:
-    """Leave the first rise out of the axis where it would take most of it, and say so."""
+    """Cuts off the initial rise if it would take up most of the axis, and says so."""
     start = min(np.quantile(line, 0.1, method="higher") for line in values)
     low, top = np.concatenate(values).min(), np.concatenate(values).max()
     if top - start < 0.5 * (top - low):

@@ -1,4 +1,4 @@
-"""Grids of images: samples, and originals above their reconstructions."""
+"""Image grids: samples, and originals above their reconstructions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import numpy as np
 
 from fsb.errors import FsbError
 
-GAP = 128  # the grey between images, seen beside black and beside white
-INCHES = 7.0  # width of a picture
+GAP = 128  # grey between images, visible next to black and white
+INCHES = 7.0  # width of a figure
 
 
 def image_grid(images: Any, rows: int, columns: int, gap: int = 1) -> np.ndarray:
-    """Images side by side, row by row: uint8 [H', W'] or [H', W', 3].
+    """Arranges images in a grid, row by row: uint8 [H', W'] or [H', W', 3].
 
-    images: values in [0, 1], [N, H, W], [N, H, W, 1] or [N, H, W, 3]; others are clipped, and
-        what is not a number is black. Fewer than ``rows * columns`` leave grey places.
-    gap: pixels between and around images.
-    Raises ``FsbError`` for another shape, or more images than places.
+    Args:
+      images: values in [0, 1], [N, H, W], [N, H, W, 1] or [N, H, W, 3]; clipped, with NaN as black.
+        Empty places in the grid are grey.
+      gap: pixels between and around images.
+
+    Raises:
+      FsbError: if the shape is none of these, or there are more images than places.
 
     >>> image_grid(np.ones((2, 3, 3)), rows=1, columns=2).shape
     (5, 9)
@@ -32,7 +35,7 @@ def image_grid(images: Any, rows: int, columns: int, gap: int = 1) -> np.ndarray
     if images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
         raise FsbError(f"images must be [N, H, W] or [N, H, W, 3], got {list(images.shape)}")
     if len(images) > rows * columns:
-        raise FsbError(f"{len(images)} images do not fit {rows} x {columns} places")
+        raise FsbError(f"{len(images)} images do not fit in a {rows} x {columns} grid")
     height, width = images.shape[1] + gap, images.shape[2] + gap
     grid = np.full((rows * height + gap, columns * width + gap, *images.shape[3:]), GAP, np.uint8)
     pixels = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
@@ -43,16 +46,18 @@ def image_grid(images: Any, rows: int, columns: int, gap: int = 1) -> np.ndarray
 
 
 def reconstruction_grid(originals: Any, reconstructions: Any, columns: int = 10) -> np.ndarray:
-    """Rows in turn: originals, and each one's reconstruction below it; uint8 as ``image_grid``.
+    """Alternating rows of originals and their reconstructions, as in ``image_grid``.
 
-    Only whole rows are drawn, and one row where there are fewer than ``columns``.
-    Raises ``FsbError`` where the two differ in shape.
+    Draws only complete rows, or a single row if there are fewer images than ``columns``.
+
+    Raises:
+      FsbError: if the two differ in shape or are empty.
     """
     originals, reconstructions = np.asarray(originals), np.asarray(reconstructions)
     if originals.shape != reconstructions.shape or not len(originals):
         raise FsbError(
             f"originals {list(originals.shape)} and reconstructions"
-            f" {list(reconstructions.shape)} must have one shape, and at least one image"
+            f" {list(reconstructions.shape)} must have the same shape and at least one image"
         )
     columns = min(columns, len(originals))
     rows = len(originals) // columns
@@ -65,14 +70,14 @@ def reconstruction_grid(originals: Any, reconstructions: Any, columns: int = 10)
 def save_reconstructions(
     path: str | Path, originals: Any, reconstructions: Any, title: str = "", columns: int = 10
 ) -> None:
-    """Save ``reconstruction_grid`` as a PNG with a label at every row."""
+    """Saves ``reconstruction_grid`` as a PNG with a label for each row."""
     grid = reconstruction_grid(originals, reconstructions, columns)
     rows = 2 * (len(originals) // min(columns, len(originals)))
     _save(path, grid, title, ["original", "reconstruction"] * (rows // 2))
 
 
 def save_images(path: str | Path, images: Any, title: str = "", columns: int | None = None) -> None:
-    """Save images, shaped as ``image_grid`` takes them, as a PNG: a square grid by default."""
+    """Saves images, shaped as for ``image_grid``, as a PNG; a square grid by default."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     _save(path, image_grid(images, math.ceil(len(images) / columns), columns), title)
 
@@ -83,7 +88,7 @@ def _save(path: str | Path, grid: np.ndarray, title: str, row_labels: Sequence[s
     margin, head = (1.15 if row_labels else 0.1), (0.4 if title else 0.1)
     wide = INCHES - margin - 0.1
     tall = wide * grid.shape[0] / grid.shape[1]
-    if tall > 10.0:  # a high grid: a page is enough
+    if tall > 10.0:  # at most one page tall
         wide, tall = wide * 10.0 / tall, 10.0
     width, height = margin + wide + 0.1, tall + head + 0.1
     figure = Figure(figsize=(width, height), dpi=150)

@@ -1,1 +1,1 @@
-"""What a program runs on: devices, random numbers, XLA, progress, interrupts."""
+"""Runtime support: devices, random numbers, XLA, progress and interrupts."""

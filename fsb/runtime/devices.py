@@ -13,10 +13,10 @@ from fsb.types import Array, PyTree
 
 
 class Layout(NamedTuple):
-    """Where arrays live.
+    """Placement of arrays on devices.
 
-    replicated: whole on every device: parameters, images, keys.
-    batched: split over the devices along the first axis: the examples of a batch.
+    replicated: a full copy on every device, for parameters, images and keys.
+    batched: split across devices along the first axis, for the examples of a batch.
     """
 
     replicated: NamedSharding
@@ -34,32 +34,32 @@ class Layout(NamedTuple):
         return _put(array, self.batched)
 
     def gather(self, arrays: PyTree) -> PyTree:
-        """Inside jit: the arrays whole on every device, so that every process can read them."""
+        """Inside jit: replicates the arrays, so that every process can read them."""
         return jax.lax.with_sharding_constraint(arrays, self.replicated)
 
 
 def layout(devices: int | None = None) -> Layout:
-    """A mesh over the first ``devices`` devices of all processes; None takes all.
+    """A mesh over the first ``devices`` devices of all processes, or over all devices if None.
 
     Raises:
-      FsbError: if there are fewer.
+      FsbError: if there are fewer devices.
     """
     there = jax.devices()
     count = devices or len(there)
     if count > len(there):
-        raise FsbError(f"devices={count}: there are {len(there)} ({there[0].device_kind})")
+        raise FsbError(f"devices={count}: only {len(there)} available ({there[0].device_kind})")
     mesh = jax.make_mesh((count,), ("batch",), (AxisType.Auto,), devices=there[:count])
     return Layout(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch")))
 
 
 def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
-    """Joins the processes of one run; must come before anything is computed. Idempotent."""
+    """Connects the processes of one run. Call before any computation; idempotent."""
     if num_processes > 1 and not jax.distributed.is_initialized():
         jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
 def largest(number: int) -> int:
-    """The largest of the processes' numbers; every process must ask."""
+    """The maximum of the processes' numbers. Every process must call it."""
     if jax.process_count() == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
@@ -68,7 +68,7 @@ def largest(number: int) -> int:
 
 
 def from_first(text: str) -> str:
-    """The text of process 0, in every process; at most 4096 bytes."""
+    """Broadcasts the text of process 0 to every process; at most 4096 bytes."""
     if jax.process_count() == 1:
         return text
     from jax.experimental.multihost_utils import broadcast_one_to_all
@@ -78,6 +78,6 @@ def from_first(text: str) -> str:
 
 
 def _put(array: Any, sharding: NamedSharding) -> Array:
-    # By callback, for every process holds the whole array and fills the shards of its devices.
+    # Every process holds the whole array and fills the shards of its own devices.
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -11,7 +11,7 @@ from fsb.runtime.devices import largest
 
 
 class Interrupt:
-    """signal: the number of the signal that asked to stop; 0 while none has."""
+    """The signal that requested a stop; 0 if there was none."""
 
     signal: int = 0
 

@@ -1,4 +1,4 @@
-"""How far a run is: a live bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run: a live bar on a terminal, periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import jax
 
 
 class Progress:
-    """Shows description, step, steps/s, time left and the latest value of any named field.
+    """Shows description, step, steps/s, time left and the latest value of each named field.
 
-    On a terminal it is a live bar; where the output goes to a file, a line every ``every``
-    seconds. Only the first process shows anything. Use it as a context manager and call
-    ``update`` once a chunk.
+    On a terminal it is a live bar; otherwise it prints a line every ``every`` seconds. Only the
+    first process shows anything. Use it as a context manager and call ``update`` once per chunk.
 
-    The speed counts from the end of the first chunk on, for the first one compiles.
+    The speed excludes the first chunk, which includes compilation.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Progress:
             self._print()
 
     def update(self, step: int, **fields: Any) -> None:
-        """``step`` steps are done; a field keeps its value until it is given again."""
+        """Reports that ``step`` steps are done; a field keeps its value until it is given again."""
         self.step, self._now = int(step), self._clock()
         self._fields |= fields
         if self._first is None:
@@ -72,7 +71,7 @@ class Progress:
 
     @property
     def steps_per_second(self) -> float | None:
-        """Mean speed since the end of the first chunk; ``None`` before the second one ends."""
+        """Mean speed since the end of the first chunk; None until the second one ends."""
         if self._first is None or self.step <= self._first[0] or self._now <= self._first[1]:
             return None
         return (self.step - self._first[0]) / (self._now - self._first[1])
@@ -96,7 +95,7 @@ def _bar(stream: TextIO, description: str, max_steps: int, start: int) -> tuple[
     from rich.table import Column
 
     whole = Column(no_wrap=True)
-    rest = Column(no_wrap=True, ratio=1, overflow="ellipsis")  # only this one gives way
+    rest = Column(no_wrap=True, ratio=1, overflow="ellipsis")  # only this column shrinks
     bar = progress.Progress(
         progress.TextColumn("{task.description}", markup=False, table_column=whole),
         progress.BarColumn(bar_width=10, table_column=Column(min_width=10)),

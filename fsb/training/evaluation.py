@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsb.objectives import elbo, importance_weighted_bound, kl_per_layer, log_weight
-from fsb.sites import Site, ancestral, record
+from fsb.sites import Site, ancestral, collect_sites
 from fsb.training.step import Recipe
 from fsb.types import Array, Evidence, PyTree
 
@@ -23,7 +23,7 @@ def evidence_of(
     recipe: Recipe, variables: PyTree, x: Array, key: Array
 ) -> tuple[Evidence, tuple[Site, ...]]:
     """The evidence of x [B, ...] at one hard sample, never a noisy or relaxed one."""
-    return record(lambda sample: recipe.model.apply(variables, x, sample), ancestral(key))
+    return collect_sites(lambda sample: recipe.model.apply(variables, x, sample), ancestral(key))
 
 
 def evaluate(
@@ -124,7 +124,7 @@ def statistics(recipe: Recipe, variables: PyTree, images: Array, key: Array) -> 
     data_key, sample_key = jax.random.split(key)
     x = recipe.preprocess(data_key, images)
     measure = lambda sample: recipe.model.apply(variables, x, sample, mutable=["statistics"])
-    return record(measure, ancestral(sample_key))[0][1]
+    return collect_sites(measure, ancestral(sample_key))[0][1]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from fsb.diagnostics import Moments
+from fsb.diagnostics import GradientMoments
 from fsb.errors import FsbError
 from fsb.gradients import Gradients, init, stateful_value_and_grad
 from fsb.objectives import Objective
@@ -171,12 +171,12 @@ def gradient_statistics(
 
     def add(total, key):
         g = ravel_pytree(estimate(recipe, train, images, key).params)[0].astype(jnp.float32)
-        return total.merge(Moments(jnp.float32(1), g, jnp.zeros_like(g))), g @ g
+        return total.merge(GradientMoments(jnp.float32(1), g, jnp.zeros_like(g))), g @ g
 
     zero = jnp.zeros(ravel_pytree(train.params)[0].shape, jnp.float32)
-    start = Moments(jnp.float32(0), zero, zero)
+    start = GradientMoments(jnp.float32(0), zero, zero)
     total, squared = jax.lax.scan(add, start, jax.random.split(key, draws))
     return {
         "gradient_norm": jnp.sqrt(squared.mean()),
-        "gradient_variance": total.spread.sum() / (draws - 1),
+        "gradient_variance": total.squared_deviations.sum() / (draws - 1),
     }

@@ -12,7 +12,7 @@ import pytest
 from contract import BERNOULLI_ROWS, named
 
 import fsb
-from fsb.diagnostics import moments
+from fsb.diagnostics import gradient_moments
 from fsb.lab import problems
 
 PROBLEM = problems.sbn(layers=3, width=2, batch_size=2)
@@ -34,12 +34,12 @@ def exact():
 def test_every_parameter_of_three_layers(row, exact):
     params, estimator = PROBLEM.points[0], row.make()
     fitted = fsb.init(estimator, PROBLEM.loss, params, jax.random.key(1))
-    draw = jax.jit(moments(estimator, PROBLEM.loss, CHUNKS, CHUNK))
+    draw = jax.jit(gradient_moments(estimator, PROBLEM.loss, CHUNKS, CHUNK))
     batches = [draw(params, fitted, key) for key in jax.random.split(jax.random.key(2), BATCHES)]
     whole = batches[0]
     for batch in batches[1:]:
         whole = whole.merge(batch)
-    variance = np.asarray(whole.spread, float) / float(whole.draws)
+    variance = np.asarray(whole.squared_deviations, float) / float(whole.draws)
     true = np.asarray(jax.flatten_util.ravel_pytree(exact)[0], float)
     error = np.asarray(whole.mean, float) - true
     standard_error = np.sqrt(variance / float(whole.draws))

@@ -13,11 +13,17 @@ import pytest
 
 import fsb
 from fsb.diagnostics import evaluations
-from fsb.estimators.baselines import Moments, features, follow, no_moments, running_scale
+from fsb.estimators.baselines import (
+    RunningMoments,
+    features,
+    init_moments,
+    running_scale,
+    update_moments,
+)
 from fsb.estimators.vimco import negative_bound, signals
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import importance_weighted_bound, log_weight, sampled_elbo
-from fsb.sites import ancestral, bind, record
+from fsb.sites import ancestral, bind, collect_sites
 
 KEY = jax.random.key(0)
 LOGITS = np.float32([[0.4, -0.8]])
@@ -243,7 +249,7 @@ def test_normalisation_scales_the_sampled_part_and_nothing_else_shifts_the_mean(
 
 def test_the_scale_is_never_below_one():
     for variance, scale in ((0.25, 1.0), (9.0, 3.0)):
-        state = Moments(jnp.int32(1), jnp.float32(0), jnp.float32(variance))
+        state = RunningMoments(jnp.int32(1), jnp.float32(0), jnp.float32(variance))
         signal, _, after = running_scale(0.8).apply(jnp.float32([6.0, 3.0]), None, (), state)
         np.testing.assert_allclose(signal, np.array([6, 3]) / scale)
         assert int(after.steps) == 2
@@ -251,17 +257,17 @@ def test_the_scale_is_never_below_one():
 
 def test_moments_of_the_first_steps_are_plain_and_then_fade():
     batches = np.random.default_rng(0).normal(1000, 3, (12, 5)).astype(np.float32)
-    state = no_moments(KEY, None)[1]
+    state = init_moments(KEY, None)[1]
     for batch in batches:
-        state = follow(state, jnp.asarray(batch), 0.95)
+        state = update_moments(state, jnp.asarray(batch), 0.95)
     assert int(state.steps) == 12
     assert float(state.mean) == pytest.approx(batches.mean(), rel=1e-6)
     assert float(state.variance) == pytest.approx(batches.var(), rel=1e-3)
     weight = np.append(0.8 ** np.arange(11, 4, -1) * 0.2, 0.2 * 0.8 ** np.arange(4, -1, -1))
     weight[:5] = 0.8**7 / 5  # the first 1 / (1 - decay) steps, alike
-    state = no_moments(KEY, None)[1]
+    state = init_moments(KEY, None)[1]
     for batch in batches:
-        state = follow(state, jnp.asarray(batch), 0.8)
+        state = update_moments(state, jnp.asarray(batch), 0.8)
     mean = weight @ batches.mean(1)
     assert weight.sum() == pytest.approx(1)
     assert float(state.mean) == pytest.approx(mean, rel=1e-6)
@@ -390,7 +396,7 @@ def test_the_value_is_the_importance_weighted_bound(estimator):
 
     def log_weights(key):
         draw = lambda sample: model.apply(variables, x, sample)
-        return log_weight(record(draw, ancestral(key))[0])
+        return log_weight(collect_sites(draw, ancestral(key))[0])
 
     value, grads = jax.jit(fsb.value_and_grad(estimator, loss))(variables["params"], KEY)
     expected = -jax.jit(lambda k: importance_weighted_bound(log_weights, k, 5))(KEY).mean()

@@ -260,5 +260,5 @@ def test_mve_refuses_a_large_system():
     _, grads = fsb.value_and_grad(fsb.mve(), loss)(jnp.zeros((2, 64)), jax.random.key(0))
     np.testing.assert_allclose(grads.sum(-1), 0, atol=1e-6)
     assert (grads[:, 0] > 0).all()
-    with pytest.raises(fsb.FsbError, match=r"site 'z': mve: 65 values a unit: at most 64"):
+    with pytest.raises(fsb.FsbError, match=r"site 'z': mve: 65 values per unit: at most 64"):
         fsb.value_and_grad(fsb.mve(), loss)(jnp.zeros((2, 65)), jax.random.key(0))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fsb
-from fsb.diagnostics import _square_norm, evaluations, moments, quality
+from fsb.diagnostics import _square_norm, evaluations, gradient_moments, quality
 from fsb.lab import __main__ as lab
 from fsb.lab import problems
 
@@ -204,7 +204,7 @@ def test_quality_of_known_estimators(key):
     """DARN on a loss 2 b: g = 2 * (1 - p(b)) / 2, so that its moments are known."""
     eta = jnp.array([[0.8]])
     p = float(jax.nn.sigmoid(0.8))
-    draw = jax.jit(moments(fsb.darn(), linear, 4, 500))
+    draw = jax.jit(gradient_moments(fsb.darn(), linear, 4, 500))
     batches = [draw(eta, ((), ()), k) for k in jax.random.split(key, 20)]
     found = quality(batches, fsb.exact_gradient(linear, eta).ravel())
     mean, second = 2 * p * (1 - p), p * (1 - p) ** 2 + (1 - p) * p**2
@@ -230,13 +230,13 @@ def test_the_bias_has_no_bias():
 
 def test_moments_are_those_of_the_draws(key):
     eta = jnp.array([[0.8, -0.2]])
-    found = jax.jit(moments(fsb.foust(), linear, 3, 5))(eta, ((), ()), key)
+    found = jax.jit(gradient_moments(fsb.foust(), linear, 3, 5))(eta, ((), ()), key)
     estimate = jax.jit(lambda k: fsb.value_and_grad(fsb.foust(), linear)(eta, k)[1].ravel())
     keys = [k for c in jax.random.split(key, 3) for k in jax.random.split(c, 5)]
     draws = np.array([estimate(k) for k in keys])
     assert int(found.draws) == 15
     np.testing.assert_allclose(found.mean, draws.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(found.spread, 15 * draws.var(0), rtol=1e-4)
+    np.testing.assert_allclose(found.squared_deviations, 15 * draws.var(0), rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("replay: values differentiated", "sites.py", "jax.lax.stop_gradient(values[name])",
      "values[name]", SITES),
     ("mean pass: logits for means", "sites.py", "z = dist.mean(eta)", "z = eta", SITES),
-    ("record: names not checked", "sites.py", "if any(site.name == name for site in sites):",
+    ("collect_sites: names not checked", "sites.py", "if any(site.name == name for site in sites):",
      "if False:", SITES),
     ("value: sum for mean", "gradients.py", "losses.mean(), aux", "losses.sum(), aux",
      GRADIENTS),

@@ -16,7 +16,7 @@ from fsb.diagnostics import mixes_examples
 from fsb.networks import BernoulliLikelihood, sresnet
 from fsb.networks.convolutions import batch_norm
 from fsb.objectives import elbo
-from fsb.sites import ancestral, record, replay
+from fsb.sites import ancestral, collect_sites, replay
 from fsb.training.results import variables as to_evaluate
 from fsb.training.setup import assemble, try_step
 
@@ -61,9 +61,9 @@ def test_what_is_measured_is_what_the_batch_was_normalised_with(trained, key):
     @jax.jit
     def both(variables):
         measure = lambda sample: net().apply(variables, x, sample, mutable=["statistics"])
-        (evidence, more), sites = record(measure, ancestral(key))
+        (evidence, more), sites = collect_sites(measure, ancestral(key))
         values = replay({site.name: site.z for site in sites})
-        again = lambda part: record(
+        again = lambda part: collect_sites(
             lambda sample: net().apply({**variables, **more}, part, sample),
             values if part is x else replay({site.name: site.z[:2] for site in sites}),
         )[0]

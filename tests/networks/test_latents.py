@@ -13,13 +13,13 @@ from small import SHAPE, example, shaken, start
 
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo, importance_weighted_bound, log_weight
-from fsb.sites import ancestral, record, replay
+from fsb.sites import ancestral, collect_sites, replay
 
 from by_hand import log_bernoulli, mlp  # isort: skip
 
 
 def evidence_at(model, variables, x, sampler):
-    return record(lambda sample: model.apply(variables, x, sample), sampler)[0]
+    return collect_sites(lambda sample: model.apply(variables, x, sample), sampler)[0]
 
 
 def double(tree):

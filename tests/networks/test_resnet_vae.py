@@ -21,7 +21,7 @@ from fsb.networks.blocks import residual
 from fsb.networks.convolutions import convolve, spread
 from fsb.networks.summary import summary
 from fsb.objectives import elbo
-from fsb.sites import ancestral, record, replay
+from fsb.sites import ancestral, collect_sites, replay
 
 from by_hand import ByHand, log_bernoulli  # isort: skip
 
@@ -29,7 +29,7 @@ GAUSSIAN = GaussianLikelihood()
 
 
 def evidence_at(model, variables, x, sampler):
-    return record(lambda sample: model.apply(variables, x, sample), sampler)
+    return collect_sites(lambda sample: model.apply(variables, x, sample), sampler)
 
 
 # The shipped nets, and the table of what the paper says of them.

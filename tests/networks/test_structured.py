@@ -15,7 +15,7 @@ from fsb import FsbError
 from fsb.networks import BernoulliLikelihood, structured
 from fsb.networks.summary import summary
 from fsb.objectives import elbo, importance_weighted_bound, log_weight
-from fsb.sites import ancestral, record, replay
+from fsb.sites import ancestral, collect_sites, replay
 
 from by_hand import log_bernoulli, mlp  # isort: skip
 
@@ -28,7 +28,7 @@ Z = 2.0 * np.array(list(itertools.product((0, 1), repeat=3))) - 1
 
 def evidence(x, sampler):
     many = jnp.broadcast_to(jnp.asarray(X)[None], (x, *SHAPE))
-    return record(lambda sample: MODEL.apply(VARIABLES, many, sample), sampler)[0]
+    return collect_sites(lambda sample: MODEL.apply(VARIABLES, many, sample), sampler)[0]
 
 
 def by_hand():

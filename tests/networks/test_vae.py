@@ -14,7 +14,7 @@ from small import MODELS, SHAPE, example, shaken, start
 from fsb import FsbError
 from fsb.networks import BernoulliLikelihood, GaussianLikelihood, vae
 from fsb.objectives import elbo, importance_weighted_bound, log_weight
-from fsb.sites import ancestral, mean, record, replay
+from fsb.sites import ancestral, collect_sites, mean, replay
 
 
 def models(*quick):
@@ -24,7 +24,7 @@ def models(*quick):
 
 
 def evidence_at(model, variables, x, sampler):
-    return record(lambda sample: model.apply(variables, x, sample), sampler)[0]
+    return collect_sites(lambda sample: model.apply(variables, x, sample), sampler)[0]
 
 
 def setup(name):
@@ -186,7 +186,9 @@ def test_priors(prior, key):
         np.testing.assert_allclose(top, -4 * np.log(2), rtol=1e-6)
     else:
         assert start(model)["params"]["prior"]["logits"].tolist() == [0] * 4
-        _, sites = jax.jit(lambda v: record(partial(model.apply, v, x), ancestral(key)))(variables)
+        _, sites = jax.jit(lambda v: collect_sites(partial(model.apply, v, x), ancestral(key)))(
+            variables
+        )
         p = 1 / (1 + np.exp(-np.float64(variables["params"]["prior"]["logits"])))
         expected = (np.float64(sites[-1].z > 0) - p).sum(0)
         np.testing.assert_allclose(grads["prior"]["logits"], expected, rtol=1e-4)
@@ -199,7 +201,7 @@ def test_priors(prior, key):
 def test_shapes(shape, likelihood, key):
     model = vae(shape, likelihood, layers=2, width=6, hidden=1)
     variables = start(model, shape)
-    run = lambda v: record(
+    run = lambda v: collect_sites(
         lambda sample: model.apply(v, jnp.ones((3, *shape)), sample), ancestral(key)
     )
     evidence, sites = jax.jit(run)(variables)

@@ -111,7 +111,7 @@ def test_numbers_that_cannot_be_drawn_are_left_out(drawn, tmp_path):
     assert elbo.get_lines()[0].get_ydata().tolist() == [-3.0, -2.0]
     assert gradient.get_lines()[0].get_ydata().tolist() == [2.0]
     for nothing in ([], [{"step": 1}], [{"train_elbo": 1.0}]):
-        with pytest.raises(FsbError, match="no row has a step and a number"):
+        with pytest.raises(FsbError, match="nothing to plot: no row has a step and a number"):
             curves(tmp_path / "b.png", nothing)
 
 
@@ -158,7 +158,7 @@ def test_a_log_scale_takes_positive_numbers(drawn, tmp_path):
 
 
 def test_a_run_without_the_field_is_named(tmp_path):
-    with pytest.raises(FsbError, match='run "b" has no step with a number in test_elbo'):
+    with pytest.raises(FsbError, match='run "b" has no number in test_elbo'):
         compare_curves(tmp_path / "a.png", {"a": rows(), "b": [{"step": 1}]}, "test_elbo")
 
 

@@ -50,7 +50,7 @@ def test_wrong_shapes(shape):
 
 
 def test_too_many_images():
-    with pytest.raises(FsbError, match="4 images do not fit 1 x 3 places"):
+    with pytest.raises(FsbError, match="4 images do not fit in a 1 x 3 grid"):
         image_grid(flat(0, 0, 0, 0), 1, 3)
 
 
@@ -63,7 +63,7 @@ def test_each_reconstruction_lies_below_its_original():
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_reconstructions_that_do_not_fit(count):
-    with pytest.raises(FsbError, match="must have one shape, and at least one image"):
+    with pytest.raises(FsbError, match="must have the same shape and at least one image"):
         reconstruction_grid(np.zeros((count, 2, 3)), np.zeros((count, 2, 2 + count * 2)))
 
 

@@ -39,7 +39,7 @@ def test_a_layout():
     gathered = jax.jit(layout.gather)(split)
     assert gathered.is_fully_replicated
     assert devices.layout().size == 8
-    with pytest.raises(FsbError, match=r"^devices=9: there are 8 \(cpu\)$"):
+    with pytest.raises(FsbError, match=r"^devices=9: only 8 available \(cpu\)$"):
         devices.layout(9)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
 
-from fsb.sites import ancestral, record
+from fsb.sites import ancestral, collect_sites
 from fsb.training import evaluation
 from runs import assembled
 
@@ -107,7 +107,7 @@ def test_the_bound_by_hand(parts, trained):
     x = parts.recipe.preprocess(data_key, images)
     log_weights = []
     for each in jax.random.split(sample_key, 5):
-        _, (site,) = record(
+        _, (site,) = collect_sites(
             lambda sample: parts.recipe.model.apply(trained, x, sample), ancestral(each)
         )
         z, eta = np.asarray(site.z), np.asarray(site.eta, np.float64)
