@@ -8,7 +8,15 @@ from typing import Any
 
 
 class FsbError(ValueError):
-    """A mistake the user can mend. Its message is one line: what was wrong, what is allowed."""
+    """A mistake that the user can mend. Its message is one line: what is wrong, what is allowed."""
+
+    exit_code = 2
+
+
+class Diverged(FsbError):
+    """A training run whose loss is not finite, or has grown beyond all measure."""
+
+    exit_code = 3
 
 
 def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:

@@ -21,7 +21,7 @@ from fsb.training.step import run_steps
 
 def check(config: DictConfig) -> tuple[DictConfig, Parts]:
     """Builds the run and traces one step, so that what cannot work is refused at the start."""
-    if config.resume:
+    if config.resume is not None:
         config = resumed(config, HydraConfig.get().overrides.task)
     parts = assemble(config)
     try_step(parts)
@@ -32,17 +32,17 @@ def check(config: DictConfig) -> tuple[DictConfig, Parts]:
 def main(config: DictConfig, checked: Any) -> None:
     """Train, then evaluate; all results go into the run folder."""
     config, parts = checked or check(config)
-    folder, log = open_run(config, parts)
-    try:
+    with open_run(config, parts) as (folder, log):
         train(parts, config, folder, log)
-    finally:
-        log.finish()
 
 
 def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
     """Trains until ``max_steps``, from the newest checkpoint in the folder if there is one.
 
     A signal ends it after the current chunk: the state is saved, the exit code is 128 + signal.
+
+    Raises:
+      Diverged: if the loss is not finite or has grown beyond all measure (``on_divergence=stop``).
     """
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_last, config.keep_best)
     state, step = parts.first_state(), 0
@@ -68,9 +68,11 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
             if last or step % config.eval_every == 0:
                 state = record.log_row(state)
             if last or step % config.checkpoint_every == 0:
-                checkpoints.save(step, state, record.score)
+                with asked.saving():
+                    checkpoints.save(step, state, record.score)
         if step < config.max_steps:
-            checkpoints.save(step, state, record.score)
+            with asked.saving():
+                checkpoints.save(step, state, record.score)
     checkpoints.close()
     if step < config.max_steps:
         if jax.process_index() == 0:

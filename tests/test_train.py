@@ -12,8 +12,6 @@ import fsb.train
 from fsb.cli.program import preflight
 from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
-from fsb.errors import FsbError
-from fsb.training.launch import new_folder
 from runs import TINY, finished, main, rows, state, train
 
 
@@ -138,13 +136,6 @@ def test_a_folder_that_is_taken_stays_as_it_is(untrained, tmp_path, capsys):
     assert untrained == []
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["metrics.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_what_process_0_cannot_make_nobody_uses(monkeypatch, tmp_path):
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    with pytest.raises(FsbError, match="process 0 could not make the run folder"):
-        new_folder(tmp_path / "run", exact=True)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

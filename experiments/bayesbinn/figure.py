@@ -14,7 +14,7 @@ import numpy as np
 from training import APART, APART_AFTER, CONTROL, SAME, SAME_AFTER, START_UP
 from variance import AT, TAUS
 
-from fsb.plots.curves import COLOURS, DASHES, MARKERS
+from fsb.plots.style import COLOURS, DASHES, MARKERS
 from fsb.storage.metrics_file import MetricsFile
 
 

@@ -18,7 +18,7 @@ from sklearn.datasets import load_breast_cancer
 import fsb
 from fsb.estimators.attach import attach_all
 from fsb.estimators.coordinates import derivatives
-from fsb.plots.curves import _lines
+from fsb.plots.curves import draw_lines
 from fsb.sites import ancestral, frozen
 from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
@@ -216,7 +216,7 @@ def draw(path, rows, start):
             if field in LOGARITHMIC:
                 spread = np.minimum(spread, 0.9 * mean)
             lines[name] = np.array(steps)[keep], mean, spread
-        _lines(place, lines)
+        draw_lines(place, lines)
         place.set(xlabel="step", ylabel=label)
         if field in LOGARITHMIC:
             place.set_yscale("log")

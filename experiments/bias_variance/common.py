@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fsb
-from fsb.plots.curves import COLOURS, DASHES, MARKERS
+from fsb.plots.style import COLOURS, DASHES, MARKERS
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import device

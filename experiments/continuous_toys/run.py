@@ -104,7 +104,7 @@ def train(loss, expected, estimator, d, steps, seeds, learning_rate=1e-3):
 def draw(path, rows, toy, dims, estimators):
     from matplotlib.figure import Figure
 
-    from fsb.plots.curves import _lines
+    from fsb.plots.curves import draw_lines
 
     figure = Figure(figsize=(11, 6), dpi=80, layout="constrained")
     axes = figure.subplots(2, len(dims), squeeze=False)
@@ -118,7 +118,7 @@ def draw(path, rows, toy, dims, estimators):
                 steps = sorted({r["step"] for r in mine})
                 table = np.array([[r[field] for r in mine if r["step"] == s] for s in steps])
                 lines[name] = np.array(steps), table.mean(1), table.std(1, ddof=1)
-            _lines(axes[row, column], lines)
+            draw_lines(axes[row, column], lines)
             axes[row, column].set(xlabel="step", ylabel=label)
             if row == 0:
                 axes[row, column].set_title(f"d = {d}", loc="left", size=10)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fsb.diagnostics import GradientMoments
 from fsb.plots.curves import compare_curves
+from fsb.plots.style import save
 from fsb.types import PyTree
 
 Row = Mapping[str, Any]
@@ -79,7 +80,7 @@ def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
         axes.xaxis.label.set_size(8)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def parameter_rows(step: int, params: PyTree, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

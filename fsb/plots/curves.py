@@ -14,13 +14,9 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
+from fsb.plots.style import COLOURS, line_style, new_figure, save
 
 Row = Mapping[str, Any]
-
-# The colour-blind safe palette of Okabe and Ito, from dark to light.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
@@ -55,11 +51,11 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
         raise FsbError("nothing to plot: no row has a step and a number")
     columns = min(2, len(drawn))
     high = -(-len(drawn) // columns)
-    figure = _figure(4.8 * columns, 3.3 * high + 0.4, title)
+    figure = new_figure(4.8 * columns, 3.3 * high + 0.4, title)
     for place, (heading, unit, lines, log) in enumerate(drawn, start=1):
         axes = figure.add_subplot(high, columns, place)
         shaded = len(lines) > len(COLOURS)
-        _lines(axes, {label: (x, y, None) for label, (x, y) in lines.items()}, shaded)
+        draw_lines(axes, {label: (x, y, None) for label, (x, y) in lines.items()}, shaded)
         axes.set_title(heading, size=10, loc="left")
         axes.set(xlabel="step", ylabel=unit)
         if log:
@@ -68,7 +64,7 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
             _limit(axes, [y for _, y in lines.values()])
         else:
             axes.set_ylim(bottom=0)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def compare_curves(
@@ -88,10 +84,10 @@ def compare_curves(
     Raises:
       FsbError: if a run has no number in ``field``.
     """
-    figure = _figure(6.4, 4.2, title)
+    figure = new_figure(6.4, 4.2, title)
     axes = figure.add_subplot()
     lines = {label: _mean_and_spread(label, run, field, log) for label, run in runs.items()}
-    _lines(axes, lines)
+    draw_lines(axes, lines)
     axes.set(xlabel="step", ylabel=ylabel or _words(field))
     if log:
         axes.set_yscale("log")
@@ -99,7 +95,7 @@ def compare_curves(
         _limit(axes, [y for _, y, _ in lines.values()])
     if any(spread is not None for _, _, spread in lines.values()):
         axes.set_title("band: one standard deviation over seeds", loc="left", size=8, color="0.35")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _series(rows: Sequence[Row], name: str, positive: bool = False) -> tuple[Any, Any]:
@@ -123,16 +119,7 @@ def _mean_and_spread(label: str, run: Any, field: str, positive: bool) -> tuple[
     return steps, values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
 
 
-def _figure(width: float, height: float, title: str) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    if title:
-        figure.suptitle(title, size=11)
-    return figure
-
-
-def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = False) -> None:
+def draw_lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = False) -> None:
     """Draws label -> (x, y, half-width of the band or None), with a legend.
 
     ``shaded`` is for many ordered lines: from black to grey, with only some in the legend.
@@ -142,7 +129,7 @@ def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = 
     last = len(lines) - 1
     named = set(np.linspace(0, last, 6).round().astype(int)) if shaded else set(range(last + 1))
     for i, (label, (x, y, spread)) in enumerate(lines.items()):
-        style: dict[str, Any] = {"color": str(0.8 * i / last)} if shaded else _style(i, len(x))
+        style: dict[str, Any] = {"color": str(0.8 * i / last)} if shaded else line_style(i, len(x))
         axes.plot(x, y, linewidth=1.3, label=label if i in named else "_", **style)
         if spread is not None:
             axes.fill_between(x, y - spread, y + spread, color=style["color"], alpha=0.18, lw=0)
@@ -155,14 +142,6 @@ def _lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: bool = 
     if shaded:  # no free corner
         legend = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     axes.legend(frameon=False, fontsize=8, handlelength=3, **legend)
-
-
-def _style(i: int, points: int) -> dict[str, Any]:
-    """The i-th combination of colour, dash and marker, of 49 distinct ones."""
-    n, gap = len(COLOURS), max(1, points // 8)
-    turn = (i + i // n) % n
-    dash = {"color": COLOURS[i % n], "linestyle": DASHES[turn], "marker": MARKERS[turn]}
-    return {**dash, "markersize": 4, "markevery": (i * gap // 4 % gap, gap)}
 
 
 def _limit(axes: Any, values: Sequence[Any]) -> None:

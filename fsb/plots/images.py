@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
+from fsb.plots.style import save
 
 GAP = 128  # grey between images, visible next to black and white
 INCHES = 7.0  # width of a figure
@@ -101,4 +102,4 @@ def _save(path: str | Path, grid: np.ndarray, title: str, row_labels: Sequence[s
         axes.text(-0.01, place, label, transform=axes.transAxes, ha="right", va="center", size=9)
     if title:
         figure.text(0.5, 1 - 0.12 / height, title, ha="center", va="top", size=11)
-    figure.savefig(path)
+    save(figure, path)

@@ -1,4 +1,4 @@
-"""Devices and processes: one mesh over the batch, everything else replicated."""
+"""Devices: one mesh over the batch, everything else replicated."""
 
 from __future__ import annotations
 
@@ -50,31 +50,6 @@ def layout(devices: int | None = None) -> Layout:
         raise FsbError(f"devices={count}: only {len(there)} available ({there[0].device_kind})")
     mesh = jax.make_mesh((count,), ("batch",), (AxisType.Auto,), devices=there[:count])
     return Layout(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch")))
-
-
-def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
-    """Connects the processes of one run. Call before any computation; idempotent."""
-    if num_processes > 1 and not jax.distributed.is_initialized():
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-
-
-def largest(number: int) -> int:
-    """The maximum of the processes' numbers. Every process must call it."""
-    if jax.process_count() == 1:
-        return number
-    from jax.experimental.multihost_utils import process_allgather
-
-    return int(np.max(process_allgather(np.array(number))))
-
-
-def from_first(text: str) -> str:
-    """Broadcasts the text of process 0 to every process; at most 4096 bytes."""
-    if jax.process_count() == 1:
-        return text
-    from jax.experimental.multihost_utils import broadcast_one_to_all
-
-    data = np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8)
-    return bytes(broadcast_one_to_all(data)).rstrip(b"\0").decode()
 
 
 def _put(array: Any, sharding: NamedSharding) -> Array:

@@ -1,28 +1,66 @@
-"""Ctrl-C and SIGTERM as a request: finish the chunk, save, and leave."""
+"""Signals as a request: finish the chunk of steps, save, and leave."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 
-from fsb.runtime.devices import largest
+from fsb.runtime.processes import largest
+
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+    if hasattr(signal, name)
+)
 
 
 class Interrupt:
     """The signal that requested a stop; 0 if there was none."""
 
-    signal: int = 0
+    def __init__(self) -> None:
+        self.signal = 0
+        self._saving = False
+        self._pending = 0
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def agreed(self) -> int:
         """The largest signal of all processes, so that they stop together; each must call it."""
         return largest(self.signal)
 
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Holds all further signals back until the end of the block."""
+        self._saving = True
+        try:
+            yield
+        finally:
+            self._saving = False
+            if self._pending:
+                self._obey(self._pending)
+
+    def _note(self, number: int, frame: object) -> None:
+        if not self.signal:
+            self.signal = number
+        elif self._saving:
+            self._pending = number
+        else:
+            self._obey(number)
+
+    def _obey(self, number: int) -> None:
+        self._restore()
+        os.kill(os.getpid(), number)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[Interrupt]:
-    """Notes SIGINT and SIGTERM instead of obeying; a second one is obeyed at once.
+    """Notes a signal to stop instead of obeying it; a second one is obeyed.
 
     >>> import os, signal
     >>> with interrupts() as asked:
@@ -34,19 +72,9 @@ def interrupts() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may set handlers
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: object) -> None:
-        asked.signal = number
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
+    for number in SIGNALS:
+        signal.signal(number, asked._note)
     try:
         yield asked
     finally:
-        restore()
+        asked._restore()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fsb.errors import FsbError, first_line
-from fsb.storage.atomic import write_json_atomic
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb")
+from fsb.storage.atomic import write_json_atomic, write_text_atomic
 
 
 def new_run_folder(path: str | Path, exact: bool = True) -> Path:
@@ -61,6 +62,65 @@ def _claimed(folder: Path, claim: str) -> bool:
     except OSError as error:
         raise FsbError(f"run folder {folder} cannot be made: {error.strerror}") from error
     return True
+
+
+def require_own(folder: str | Path) -> None:
+    """Refuses a run folder in which a name leads out of it, as a symbolic link does.
+
+    A run writes, replaces and removes files of these names. W&B's own links below ``wandb/`` are
+    not looked at.
+
+    Raises:
+      FsbError: if an entry is neither a regular file nor a folder; it is named.
+    """
+    pending = [Path(folder)]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError as error:
+            raise FsbError(f"run folder {folder} cannot be read: {error.strerror}") from error
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                below_wandb = Path(entry.path).parent.name == "wandb"
+                pending += [] if below_wandb else [Path(entry.path)]
+            elif not entry.is_file(follow_symlinks=False):
+                if entry.is_symlink() and Path(entry.path).parent.name == "wandb":
+                    continue
+                kind = "a symbolic link" if entry.is_symlink() else "no regular file"
+                raise FsbError(f"run folder {folder}: {entry.path} is {kind}; a run makes none")
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keeps other processes from writing to a run folder; the lock ends with this process.
+
+    Raises:
+      FsbError: if another process has it; its host and process id are named.
+    """
+    owner = Path(folder) / ".owner"
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            name = owner.read_text("utf-8") if owner.is_file() else "another process"
+            raise FsbError(f"run folder {folder} is in use by {name}") from None
+        write_text_atomic(owner, f"process {os.getpid()} on {platform.node()}")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def identity(folder: str | Path) -> tuple[int, int] | None:
+    """What stays the same while a folder is neither moved nor replaced; None if it is gone."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def write_summary(folder: str | Path, entries: Mapping[str, Any]) -> dict[str, Any]:

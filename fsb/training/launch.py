@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from hydra.core.hydra_config import HydraConfig
@@ -15,12 +17,12 @@ from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
 from fsb.networks.summary import summary
-from fsb.runtime.devices import from_first
+from fsb.runtime.processes import from_first, largest, leave
 from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import Logger
-from fsb.storage.run_folder import new_run_folder
+from fsb.storage.run_folder import locked, new_run_folder, require_own
 from fsb.training.setup import Parts
 
 CHANGEABLE = (
@@ -30,6 +32,7 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep_last",
     "keep_best",
+    "on_divergence",
     "logger",
     "data.root",
     "devices",
@@ -51,9 +54,13 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
       overrides: the overrides of the command line.
 
     Raises:
-      FsbError: if an override may not change, or the run is already past ``max_steps``.
+      FsbError: if there is no such run, an override may not change, a name in the run folder leads
+        out of it, or the run is already past ``max_steps``.
     """
+    if not config.resume:
+        raise FsbError("resume: is empty; give the folder of a run, or leave resume out")
     saved = load_run_config(config.resume, Train, config.modules)
+    require_own(config.resume)
     OmegaConf.set_struct(saved, False)
     for name in OF_THIS_PROCESS:
         OmegaConf.update(saved, name, OmegaConf.select(config, name), merge=False)
@@ -71,42 +78,73 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return saved
 
 
-def open_run(config: DictConfig, parts: Parts) -> tuple[Path, Logger]:
+@contextlib.contextmanager
+def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
     """Makes the run folder, or opens that of the run to resume, and writes config.yaml there.
 
-    Returns:
+    While it is open, no other process can write to the folder.
+
+    Yields:
       The run folder and the logger.
 
     Raises:
-      FsbError: if the folder cannot be made, or holds something already.
+      FsbError: if the folder cannot be made, holds something already or is in use, or if the
+        processes of the run have different settings.
     """
     compilation_cache(config.compilation_cache)
+    record = OmegaConf.merge(config, {"resume": None})
+    plain: Any = OmegaConf.to_container(record, resolve=True)
+    require_same(plain)
+    with contextlib.ExitStack() as until_the_end:
+
+        def opened() -> str:
+            folder = _claimed(config)
+            until_the_end.enter_context(locked(folder))
+            write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(record, resolve=True))
+            return str(folder)
+
+        folder, other = Path(from_first(opened)), Path(HydraConfig.get().runtime.output_dir)
+        if other.absolute() != folder:
+            with contextlib.suppress(OSError):
+                other.rmdir()  # Hydra made it; it is kept where it is not empty
+        if jax.process_index() == 0:
+            print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
+        log = build(config.logger, folder, plain, modules=config.modules)
+        until_the_end.callback(log.finish)
+        yield folder, log
+    leave()
+
+
+def _claimed(config: DictConfig) -> Path:
+    """The folder of the run to resume, or a new one."""
+    if config.resume:
+        return Path(config.resume).absolute()
     hydra = HydraConfig.get()
     chosen = any(".dir=" in override for override in hydra.overrides.hydra)
-    if config.resume:
-        folder = Path(config.resume).absolute()
-    else:
-        folder = new_folder(Path(hydra.runtime.output_dir), exact=chosen)
-    record = OmegaConf.merge(config, {"resume": None})
-    if jax.process_index() == 0:
-        write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(record, resolve=True))
-        print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
-    plain = OmegaConf.to_container(record, resolve=True)
-    return folder, build(config.logger, folder, plain, modules=config.modules)
+    return new_run_folder(hydra.runtime.output_dir, exact=chosen)
 
 
-def new_folder(path: Path, exact: bool) -> Path:
-    """The run folder, which process 0 makes for all of them; see ``new_run_folder``."""
-    error, made = None, ""
-    if jax.process_index() == 0:
-        try:
-            made = str(new_run_folder(path, exact))
-        except FsbError as refused:
-            error = refused
-    made = from_first(made)
-    if not made:
-        raise error or FsbError("process 0 could not make the run folder")
-    if Path(made) != path.absolute():
-        with contextlib.suppress(OSError):
-            path.rmdir()  # Hydra made it; it is kept where it is not empty
-    return Path(made)
+def require_same(plain: Mapping[str, Any]) -> None:
+    """Refuses processes of one run that have different settings; every process must call it.
+
+    Raises:
+      FsbError: in every process; where the settings differ, the first key that does is named.
+    """
+    mine = _flat({name: value for name, value in plain.items() if name != "distributed"})
+    first = json.loads(from_first(lambda: json.dumps(mine)))
+    differing = sorted(key for key in mine | first if mine.get(key) != first.get(key))
+    if not largest(len(differing)):
+        return
+    if not differing:
+        raise FsbError("distributed: another process of this run has other settings")
+    key, here = differing[0], jax.process_index()
+    theirs, ours = first.get(key, "absent"), mine.get(key, "absent")
+    raise FsbError(f"{key}: is {ours} in process {here} and {theirs} in process 0")
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """The values of nested settings by their full names."""
+    if not isinstance(value, dict):
+        return {path: value}
+    dot = f"{path}." if path else ""
+    return {k: v for key, item in value.items() for k, v in _flat(item, f"{dot}{key}").items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,22 @@ import numpy as np
 import optax
 from omegaconf import DictConfig
 
+from fsb.errors import Diverged, FsbError
 from fsb.plots.curves import curves
 from fsb.runtime.progress import Progress
+from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import Logger
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import factory_name, provenance
-from fsb.storage.run_folder import write_summary
+from fsb.storage.run_folder import identity, write_summary
 from fsb.training import evaluation, images
 from fsb.training.results import bits, bounds, subset, variables
 from fsb.training.setup import Parts
 from fsb.training.step import TrainState, gradient_statistics
 from fsb.types import PyTree
+
+BEYOND = 1000.0
+"""A run has diverged when its ELBO is below -BEYOND times the size of its first one."""
 
 
 class Recorder:
@@ -56,6 +63,7 @@ class Recorder:
         self._batch = config.get("eval_batch_size", 512)
         self._probe = parts.recipe.layout.split(parts.probe)
         self._waited, self._last = 0.0, time.monotonic()
+        self._identity, self._warned = identity(folder), False
 
     def __enter__(self) -> Recorder:
         self.bar.__enter__()
@@ -74,6 +82,28 @@ class Recorder:
     def show(self, step: int, elbo: float) -> None:
         """Updates the progress bar after a chunk of steps whose mean ELBO was ``elbo``."""
         self.bar.update(step, **{"train ELBO": elbo})
+        self._check(step, elbo)
+
+    def _check(self, step: int, elbo: float) -> None:
+        """Refuses to go on if the run has diverged, or its folder was moved away."""
+        if identity(self.folder) != self._identity:
+            raise FsbError(f"run folder {self.folder} was moved or deleted during the run")
+        first = abs(self.rows[0].get("train_elbo", math.inf)) if self.rows else math.inf
+        if math.isfinite(elbo) and elbo > -BEYOND * max(first, 1.0):
+            return
+        kept = Checkpoints(self.folder / "checkpoints").steps()
+        last = (
+            f"the last checkpoint is that of step {kept[-1]}" if kept else "no checkpoint is kept"
+        )
+        text = f"diverged: the ELBO is {elbo:.4g} at step {step}; {last}"
+        if self.config.get("on_divergence", "stop") == "stop":
+            if jax.process_index() == 0:
+                write_summary(self.folder, {"diverged_at": step, **provenance()})
+            advice = "try a lower optimizer.learning_rate, or go on with on_divergence=warn"
+            raise Diverged(f"{text}; {advice}")
+        if not self._warned:
+            warnings.warn(text, stacklevel=3)
+        self._warned = True
 
     def log_row(self, state: TrainState) -> TrainState:
         """Evaluates the model and adds a row; returns the state with an empty loss window."""
@@ -85,6 +115,7 @@ class Recorder:
         row["wall_seconds"] = time.monotonic() - self._start
         self.table.append(row)
         self.rows.append({name: value for name, value in row.items() if value is not None})
+        self._check(row["step"], row["train_elbo"])
         pictures = {}
         if self.log.pictures:
             pictures = images.grids(self.parts, variables(self.parts, state, self._batch))

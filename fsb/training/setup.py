@@ -22,7 +22,8 @@ from fsb.networks import (
     GaussianLikelihood,
     Likelihood,
 )
-from fsb.runtime.devices import join, layout
+from fsb.runtime.devices import layout
+from fsb.runtime.processes import join
 from fsb.sites import site_key
 from fsb.training.step import Recipe, TrainState, estimate, first_state
 from fsb.types import Array

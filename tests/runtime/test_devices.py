@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fsb.errors import FsbError
-from fsb.runtime import devices
+from fsb.runtime import devices, processes
 from fsb.storage.checkpoints import Checkpoints
 from runs import TINY, assembled, finished, rows, start, state, train
 
@@ -44,9 +44,9 @@ def test_a_layout():
 
 
 def test_alone_nobody_is_asked():
-    assert devices.largest(15) == 15
-    assert devices.from_first("a/b") == "a/b"
-    devices.join(None, 1, 0)
+    assert processes.largest(15) == 15
+    assert processes.from_first(lambda: "a/b") == "a/b"
+    processes.join(None, 1, 0)
 
 
 @pytest.mark.slow
