@@ -1,4 +1,4 @@
-"""scikit-learn's 8x8 digits: small, embedded in that package, no file and no network needed."""
+"""The 8x8 digits that ship with scikit-learn; needs no file and no network."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ def digits(
 ) -> Dataset:
     """The UCI optical digits, uint8 [N, 8, 8]: 1437 train, 180 valid, 180 test.
 
-    Grey levels 0..16 become 0..255; the split is one fixed permutation. ``binarisation`` is a
-    name of ``fsb.data.preprocess``; ``seed`` draws the "static" one. Raises ``FsbError`` on a
-    wrong name, and where ``root`` is given: there is no file to look for.
+    Grey levels 0..16 are mapped to 0..255; the split is a fixed permutation.
+
+    Args:
+      root: must be None, as there is no file to look for.
+      binarisation: a name in ``fsb.data.preprocess``.
+      seed: of the "static" binarisation.
+
+    Raises:
+      FsbError: if ``binarisation`` is unknown or ``root`` is given.
 
     >>> digits().train.shape
     (1437, 8, 8)
     """
     if root is not None:
-        raise FsbError(f"data.root={root}: digits are embedded, there is no folder to give")
+        raise FsbError(f"data.root={root}: digits ships with scikit-learn and takes no folder")
     preprocess = choose(binarisation, seed)
     grey = _grey()
     order = np.random.RandomState(0).permutation(len(grey))
@@ -42,10 +48,10 @@ def digits(
 
 
 def _grey() -> np.ndarray:
-    """The file that scikit-learn ships, read without that package: its import takes seconds."""
+    """Reads scikit-learn's file without importing it, which would take seconds."""
     package = importlib.util.find_spec("sklearn")
     path = Path(str(package and package.origin)).parent / "datasets/data/digits.csv.gz"
-    if not path.is_file():  # a scikit-learn of another layout
+    if not path.is_file():  # another layout of scikit-learn
         from sklearn.datasets import load_digits
 
         return load_digits().images.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Reading files that may be damaged or not what they claim: every failure is one line."""
+"""Reads files that may be damaged or mislabelled; every failure is a one-line error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fsb.errors import FsbError
 _DAMAGE = (
     OSError,  # unreadable, bad gzip, not an image
     EOFError,
-    SyntaxError,  # Pillow's word for a broken PNG
+    SyntaxError,  # raised by Pillow for a broken PNG
     ValueError,
     KeyError,
     IndexError,
@@ -40,10 +40,13 @@ _DAMAGE = (
 
 
 class Raw(NamedTuple):
-    """What a reader found: uint8 images of each split, where, and whether they were verified.
+    """The result of a reader.
 
-    verified: the bytes are the published ones, by checksum.
-    comparable: a published checksum, where there is one, is that of these images in this order.
+    splits: uint8 images of each split.
+    source: where they were found.
+    verified: whether the bytes match the published checksums.
+    notes: caveats to report with results.
+    comparable: whether the images have the order of the published files, so checksums apply.
     """
 
     splits: dict[str, np.ndarray]
@@ -54,12 +57,12 @@ class Raw(NamedTuple):
 
 
 Published = Mapping[str, tuple[int, str]]
-"""Of each published split: the number of images and the sha256 of all its pixels."""
+"""The number of images and the sha256 of all pixels, for each published split."""
 
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a decoder raise into one ``FsbError`` that names it."""
+    """Turns any error that a damaged file raises in a decoder into an ``FsbError`` naming it."""
     try:
         yield
     except FsbError:
@@ -70,15 +73,16 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, gunzipped where its name ends in .gz."""
+    """The contents of a file, decompressed if its name ends in .gz."""
     with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         return file.read()
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 images [N, H, W] of an idx file, as MNIST and its successors are published.
+    """The uint8 images [N, H, W] of an idx file, the format of MNIST and its successors.
 
-    Raises ``FsbError`` on a wrong header or length.
+    Raises:
+      FsbError: if the header or the length is wrong.
     """
     content = read_bytes(path)
     with reading(path):
@@ -89,27 +93,28 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file; nothing pickled is loaded."""
+    """All arrays of an .npz file, without loading pickles."""
     with reading(path), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
 def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of a MATLAB file, as far as they are there."""
+    """Those of the arrays ``names`` that a MATLAB file holds."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     with reading(path):
         try:
             return loadmat(path, variable_names=names)
-        except MatReadError as error:  # of a family of its own
+        except MatReadError as error:  # not a subclass of the errors above
             raise ValueError(str(error)) from error
 
 
 def check(raw: Raw, published: Published, verify: bool) -> Raw:
-    """``raw`` with ``verified`` set: every split has the published checksum.
+    """Sets ``verified`` of ``raw`` if every split has the published checksum.
 
-    Raises ``FsbError`` where ``verify`` is true and a count or a comparable checksum differs.
+    Raises:
+      FsbError: if ``verify`` is true and a count or a comparable checksum differs.
     """
     problems = [
         problem
@@ -117,9 +122,7 @@ def check(raw: Raw, published: Published, verify: bool) -> Raw:
         if (problem := _difference(raw.splits[split], count, sha256 if raw.comparable else None))
     ]
     if problems and verify:
-        raise FsbError(
-            f"{raw.source}: {problems[0]}; replace it, or data.verify=false to accept it"
-        )
+        raise FsbError(f"{raw.source}: {problems[0]}; replace it, or set data.verify=false")
     checked = bool(published) and raw.comparable and not problems
     return raw._replace(verified=raw.verified or checked)
 
@@ -133,14 +136,15 @@ def _difference(images: np.ndarray, count: int, sha256: str | None) -> str:
 
 
 def digest(images: np.ndarray) -> str:
-    """The sha256 of all pixels in order."""
+    """The sha256 of all pixels, in order."""
     return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def carve(raw: Raw, valid: int) -> Raw:
-    """``raw`` with the last ``valid`` training images made the valid split.
+    """Splits the last ``valid`` training images off as the valid split.
 
-    Raises ``FsbError`` unless 0 < valid < the number of training images.
+    Raises:
+      FsbError: unless 0 < valid < the number of training images.
     """
     images = raw.splits["train"]
     if not 0 < valid < len(images):

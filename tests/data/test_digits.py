@@ -33,5 +33,5 @@ def test_another_layout_of_the_package(monkeypatch):
 
 
 def test_a_root_is_a_mistake():
-    with pytest.raises(FsbError, match=r"embedded"):
+    with pytest.raises(FsbError, match=r"takes no folder"):
         digits(root="somewhere")
