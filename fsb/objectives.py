@@ -41,7 +41,9 @@ def elbo(warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
       FsbError: if an argument is negative.
     """
     if warmup_steps < 0 or free_bits < 0:
-        raise FsbError(f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: at least 0")
+        raise FsbError(
+            f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: both must be at least 0"
+        )
 
     def objective(evidence: Evidence, step: Array | None = None) -> Array:
         layers = kl_per_layer(evidence)

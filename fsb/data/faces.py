@@ -86,7 +86,7 @@ def _pairs(raw: Raw, least: int) -> Raw:
     persons = np.random.RandomState(0).permutation(persons[counts >= least])
     if len(persons) < 3:
         raise FsbError(
-            f"{raw.source}: {len(persons)} persons have at least {least} faces; need three"
+            f"{raw.source}: {len(persons)} people have at least {least} faces; three are needed"
         )
     tenth = max(1, len(persons) // 10)
     parts = np.split(persons, [len(persons) - 2 * tenth, len(persons) - tenth])

@@ -10,7 +10,7 @@ from fsb.errors import FsbError
 
 
 class Missing(FsbError):
-    """The files of a data set were not found."""
+    """Raised if the files of a data set are not found."""
 
 
 def cache_home() -> Path:

@@ -99,7 +99,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays ``names`` that a MATLAB file holds."""
+    """Reads the arrays ``names`` of a MATLAB file, as far as they are present."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

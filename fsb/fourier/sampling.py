@@ -77,7 +77,9 @@ def low_degree_coefficients(
     if not 0 <= degree <= n:
         raise FsbError(f"degree={degree}: it must lie between 0 and n={n}")
     if num_samples < 2 or chunk_size < 1:
-        raise FsbError(f"num_samples={num_samples}, chunk_size={chunk_size}: at least 2 and 1")
+        raise FsbError(
+            f"num_samples={num_samples}, chunk_size={chunk_size}: must be at least 2 and 1"
+        )
     # In double precision, as 23 bits of noise would bias rare values.
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     bits = generator.random((num_samples, n)) < p

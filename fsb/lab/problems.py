@@ -33,7 +33,8 @@ class Problem(NamedTuple):
 def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
     """One Boolean unit: E (b - t)^2, whose gradient p(1-p)(1-2t) all but vanishes for t near 1/2.
 
-    Source: Tucker et al. 2017 (t = 0.45, 0.49); Grathwohl et al. 2018 (t = 0.499).
+    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370, t = 0.45, 0.49; Grathwohl et al. 2018
+    (RELAX), arXiv:1711.00123, t = 0.499.
 
     >>> losses = toy(0.45).loss(jnp.zeros((1, 1)), lambda name, dist, eta: dist.encode(1 + eta))
     >>> round(losses.item(), 4)
@@ -49,7 +50,7 @@ def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
 def polynomial(power: float = 3.0, target: float = 0.45, units: int = 4, seed: int = 0) -> Problem:
     """sum_i |b_i - t|^c at random logits: smooth or not, in one unit or several.
 
-    Source: Liu et al. 2023 (ReinMax), with c in {1.5, 2, 3}.
+    Source: Liu et al. 2023 (ReinMax), arXiv:2304.08612, with c in {1.5, 2, 3}.
     """
 
     def loss(eta, sample):
