@@ -1,7 +1,7 @@
 r"""Optimisers for binary weights: BayesBiNN as derived, as released, and what that reduces to.
 
 A weight w in {-1, 1} has the natural parameter lam = logit(P(w = 1)) / 2 and the mean
-mu = tanh(lam). The gradient in mu is the natural gradient in lam, so the update is linear in it.
+mu = tanh(lam). The gradient in mu is the natural gradient in lam, so the update is linear.
 For the mean loss f over N training points and a uniform prior,
 
 .. math:: \lambda \leftarrow (1 - \alpha)\,\lambda - \alpha\, N\, G.

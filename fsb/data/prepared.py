@@ -25,8 +25,7 @@ def prepared_reader(
 ) -> Callable[[Path], Raw | None]:
     """A reader for the images of a TFDS data set, prepared as array_record or tfrecord.
 
-    The images are in the order of TFDS, which is shuffled once and differs from the published
-    files.
+    The images are in the fixed, shuffled order of TFDS, not that of the published files.
 
     Args:
       splits: maps our split names to those of TFDS.

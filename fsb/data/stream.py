@@ -176,9 +176,9 @@ def feed(
 ) -> Resident | Streamed:
     """Builds the source of images for a training loop.
 
-    ``feed(...)(start, steps) -> (pool uint8 [M, ...], indices int32 [chunk, batch])``, with ``steps
-    <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; the remaining rows
-    only keep the shapes fixed, to avoid recompilation. The pool is the whole data set if
+    ``feed(...)(start, steps) -> (pool uint8 [M, ...], indices int32 [chunk, batch])``, with
+    ``steps <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; the other
+    rows only keep the shapes fixed, to avoid recompilation. The pool is the whole data set if
     ``resident(images, limit_bytes)``, otherwise the ``chunk * batch`` images of this call; the
     images of a step are the same in both cases.
 
