@@ -1,7 +1,7 @@
 r"""Optimisers for binary weights: BayesBiNN as derived, as released, and what that reduces to.
 
 A weight w in {-1, 1} has the natural parameter lam = logit(P(w = 1)) / 2 and the mean
-mu = tanh(lam). The gradient in mu is the natural gradient in lam, so the update is linear in it.
+mu = tanh(lam). The gradient in mu is the natural gradient in lam, so the update is linear.
 For the mean loss f over N training points and a uniform prior,
 
 .. math:: \lambda \leftarrow (1 - \alpha)\,\lambda - \alpha\, N\, G.
@@ -97,8 +97,8 @@ def bayesbinn_released(
     Here 1 - mu^2 is exact. The published code rounds mu in float32, to 1 for |lam| >= 9.1, takes mu
     from the previous step, and starts at |lam| = 10.
 
-    Source: github.com/team-approx-bayes/BayesBiNN, optimizers/BayesBiNN.py; Shekhovtsov 2021,
-    arXiv:2110.03549, eq. 15 and Proposition 7.
+    Source: https://github.com/team-approx-bayes/BayesBiNN, optimizers/BayesBiNN.py; Shekhovtsov
+    2021, arXiv:2110.03549, eq. 15 and Proposition 7.
 
     Args:
       learning_rate, train_size, temperature, momentum: as in ``bayesbinn``.

@@ -1,4 +1,4 @@
-"""Values and gradient estimates of a loss, given an estimator."""
+"""Computes a loss and its gradient with an estimator."""
 
 from __future__ import annotations
 

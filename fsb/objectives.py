@@ -21,8 +21,8 @@ def elbo(warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
     .. math:: \log p(x \mid z_1) - \sum_l K_l, \qquad
         K_l = -\log p(z_l \mid z_{l+1}) - H[q(z_l \mid z_{l-1})],
 
-    Sampled cross-entropies with analytic entropies: unbiased, with less variance than sampling the
-    entropies too. Two modifications keep upper layers from collapsing early in training. With
+    with sampled cross-entropies and analytic entropies: unbiased, with less variance than sampling
+    the entropies too. Two modifications keep upper layers from collapsing early in training. With
     either, the loss is no longer the negative ELBO, which is logged in any case:
 
     .. math:: \log p(x \mid z_1) - \min(1, t / T) \sum_l \max(\lambda, K_l)
@@ -41,7 +41,9 @@ def elbo(warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
       FsbError: if an argument is negative.
     """
     if warmup_steps < 0 or free_bits < 0:
-        raise FsbError(f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: at least 0")
+        raise FsbError(
+            f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: both must be at least 0"
+        )
 
     def objective(evidence: Evidence, step: Array | None = None) -> Array:
         layers = kl_per_layer(evidence)

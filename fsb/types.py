@@ -22,7 +22,7 @@ import jax
 
 Array = jax.Array
 PyTree = Any
-Eta = Any  # an array [B, D...] or a tuple of them, as the distribution asks
+Eta = Any  # an array [B, D...] or a tuple of arrays, depending on the distribution
 
 
 class Distribution(Protocol):

@@ -1,4 +1,4 @@
-"""Data sets as 8-bit images with their preprocessing, and the order in which a step sees them."""
+"""Data sets of 8-bit images with their preprocessing, and the order of batches."""
 
 from fsb.data.cifar10 import cifar10
 from fsb.data.dataset import Dataset

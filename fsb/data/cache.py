@@ -1,4 +1,4 @@
-"""The prepared copy of a data set: one .npy a split, memory-mapped, checked when opened."""
+"""The prepared copy of a data set: one memory-mapped .npy per split, verified when opened."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Opened(NamedTuple):
-    """A cache that was opened and checked.
+    """A cache that has been opened and verified.
 
-    splits: name -> read-only memory-mapped uint8 array; meta: what meta.json holds.
+    splits: name -> read-only, memory-mapped uint8 array.
+    meta: the contents of meta.json.
     """
 
     splits: dict[str, np.ndarray]
@@ -38,14 +39,15 @@ class Opened(NamedTuple):
 def cached(
     name: str, arguments: Mapping[str, Any], root: str | None, read: Callable[[], Raw]
 ) -> Opened:
-    """The data set from its cache, which is first written from ``read()`` where there is none.
+    """Opens the cache of a data set, writing it first from ``read()`` if there is none.
 
-    ``arguments`` are those that change the stored bytes; with ``root`` they name the folder. A
-    damaged cache is rebuilt with a warning. Without ``root``, and where ``read`` finds no files,
-    the newest cache made with some ``root`` serves.
+    ``arguments`` are those that change the stored bytes; together with ``root`` they determine the
+    folder. A damaged cache is rebuilt with a warning. Without ``root``, if ``read`` finds no files,
+    the newest cache made with any ``root`` is used.
 
-    Raises ``FsbError`` from ``read``, for a damaged cache without sources, and where the cache
-    cannot be written.
+    Raises:
+      FsbError: if ``read`` raises it, if the cache is damaged and cannot be rebuilt, or if it
+        cannot be written.
     """
     folder = _folder(name, arguments, root)
     damage = None
@@ -100,9 +102,10 @@ def _short(text: str) -> str:
 
 
 def open_cache(folder: Path) -> Opened:
-    """Open a cache folder: headers, shapes and crc32 of every split are compared with meta.json.
+    """Opens a cache folder, checking the header, shape and crc32 of every split against meta.json.
 
-    Raises ``FsbError`` that names the damaged file.
+    Raises:
+      FsbError: if a file is damaged; the error names it.
     """
     file = folder / "meta.json"
     try:
@@ -124,7 +127,7 @@ def open_cache(folder: Path) -> Opened:
 
 
 def _write(folder: Path, raw: Raw, meta: dict[str, Any]) -> None:
-    # The name of a folder appears only when all of it is on the disk.
+    # Written to a temporary folder and renamed, so that a cache is always complete.
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
@@ -152,7 +155,7 @@ def _write(folder: Path, raw: Raw, meta: dict[str, Any]) -> None:
 def _publish(temporary: Path, folder: Path) -> None:
     try:
         os.replace(temporary, folder)
-    except OSError:  # a folder is there: a damaged one, or another process was faster
+    except OSError:  # the folder exists: damaged, or written by another process
         try:
             stale = _changed(open_cache(folder).meta)
         except FsbError:

@@ -1,4 +1,4 @@
-"""CIFAR-10 from its binary version; the Python version is a pickle and is not read."""
+"""CIFAR-10, from its binary version; the Python version is a pickle and is not read."""
 
 from __future__ import annotations
 
@@ -38,9 +38,13 @@ def cifar10(
     """CIFAR-10, uint8 [N, 32, 32, 3]: 45000 train, 5000 valid (the last of train), 10000 test.
 
     Reads cifar-10-batches-bin/, cifar-10-binary.tar.gz, tiles train_[0-4].webp with test.webp
-    (100 x 100 images each), or a copy that TFDS prepared. ``verify=False`` accepts files other
-    than the published ones. Raises ``FsbError``: nothing found, damaged, or not the published
-    images.
+    (100 x 100 images each), or a copy prepared by TFDS.
+
+    Args:
+      verify: if False, accepts files other than the published ones.
+
+    Raises:
+      FsbError: if no files are found, or they are damaged or not the published ones.
     """
     return load(
         "cifar10",
@@ -68,7 +72,7 @@ def _joined(batches: Iterable[np.ndarray], found: list[Path]) -> Raw:
 
 
 def _records(content: bytes) -> np.ndarray:
-    """Records of one label and 3 x 32 x 32 bytes, colour plane by colour plane."""
+    """Records of one label and 3 x 32 x 32 bytes, in colour planes."""
     pixels = np.frombuffer(content, np.uint8).reshape(-1, 3073)[:, 1:]
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 

@@ -1,4 +1,4 @@
-"""A data set: three splits of 8-bit images, and what they become in a step."""
+"""Data sets: three splits of 8-bit images and their preprocessing."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from fsb.data.preprocess import Preprocess, choose
 from fsb.data.raw import Published, Raw, carve, check, require_images
 
 Reader = Callable[[Path], Raw | None]
-"""``reader(folder) -> Raw``, or None where the folder does not hold its files."""
+"""``reader(folder) -> Raw``, or None if the folder does not hold its files."""
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Images and their preprocessing.
 
-    name: as in the configuration.
-    train, valid, test: uint8 [N, H, W] or [N, H, W, C]; read-only, perhaps memory-mapped.
-    preprocess: how bytes become x, and the likelihood that fits x.
-    source: the files the images came from; verified: their published checksums were met.
-    notes: what a report of results must say of them; empty where there is nothing to say.
-    cache: the folder of the prepared copy; None where there is none.
+    name: the name in the configuration.
+    train, valid, test: uint8 [N, H, W] or [N, H, W, C]; read-only, possibly memory-mapped.
+    preprocess: how bytes become x, and the likelihood that suits x.
+    source: the files that the images came from.
+    verified: whether the images match their published checksums.
+    notes: caveats to report with results; empty if there are none.
+    cache: folder of the prepared copy; None if there is none.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Dataset:
 def files_reader(
     names: Sequence[str], places: Sequence[str], read: Callable[[list[Path]], Raw]
 ) -> Reader:
-    """A reader that calls ``read`` on the files ``names``, where one of ``places`` has them all."""
+    """A reader that applies ``read`` to the files ``names``, if one of ``places`` has them all."""
 
     def reader(folder: Path) -> Raw | None:
         found = find.locate(names, folder, places)
@@ -83,13 +84,19 @@ def load(
     download: Callable[[], Path] | None = None,
     can_download: bool = True,
 ) -> Dataset:
-    """Open the prepared copy of a data set, or prepare it from the first files found.
+    """Opens the prepared copy of a data set, or prepares it from the first files found.
 
-    Every reader is tried in every folder of ``find.folders``, and last in the one that
-    ``download()`` fills. What it returns is compared with ``published``, and its last ``valid``
-    training images become the valid split. ``wanted`` names the files in the error raised where
-    there are none; ``arguments`` are those that change the stored bytes, beside ``valid``,
-    ``verify`` and the ``binarisation`` with its ``seed``.
+    Tries every reader in every folder of ``find.folders``, and finally in the one that
+    ``download()`` fills. The result is checked against ``published``, and its last ``valid``
+    training images become the valid split.
+
+    Args:
+      wanted: names of the files, for the error if there are none.
+      arguments: those that change the stored bytes, besides ``valid``, ``verify`` and the
+        ``binarisation`` with its ``seed``.
+
+    Raises:
+      FsbError: if no files are found, or they are damaged or not the published ones.
     """
     preprocess = choose(binarisation, seed)
     fixed = {"static": seed} if binarisation == "static" else {}
@@ -112,7 +119,7 @@ def load(
         return found._replace(splits=stored)
 
     if root is not None:
-        find.folders(root, name)  # a root that does not exist is a mistake, cached or not
+        find.folders(root, name)  # a missing root is an error even if a cache exists
     splits, meta, folder = cache.cached(name, keys, root, read)
     return Dataset(
         name,

@@ -27,15 +27,21 @@ def digits(
 ) -> Dataset:
     """The UCI optical digits, uint8 [N, 8, 8]: 1437 train, 180 valid, 180 test.
 
-    Grey levels 0..16 become 0..255; the split is one fixed permutation. ``binarisation`` is a
-    name of ``fsb.data.preprocess``; ``seed`` draws the "static" one. Raises ``FsbError`` on a
-    wrong name, and where ``root`` is given: there is no file to look for.
+    Grey levels 0..16 are mapped to 0..255; the split is a fixed permutation.
+
+    Args:
+      root: must be None, as there is no file to look for.
+      binarisation: a name in ``fsb.data.preprocess``.
+      seed: of the "static" binarisation.
+
+    Raises:
+      FsbError: if ``binarisation`` is unknown or ``root`` is given.
 
     >>> digits().train.shape
     (1437, 8, 8)
     """
     if root is not None:
-        raise FsbError(f"data.root={root}: digits are embedded, there is no folder to give")
+        raise FsbError(f"data.root={root}: digits ships with scikit-learn and takes no folder")
     preprocess = choose(binarisation, seed)
     grey = _grey()
     order = np.random.RandomState(0).permutation(len(grey))

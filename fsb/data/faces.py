@@ -1,4 +1,4 @@
-"""Faces of several persons: from a person's average face to each of the faces behind it."""
+"""Pairs of a person's average face and each of their faces."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ def faces(
     seed: Seed = 0,
     least: int = 2,
 ) -> Dataset:
-    """Pairs of faces, uint8 [N, 2 H, W]: above the average of a person, below one face of it.
+    """Pairs of faces, uint8 [N, 2 H, W]: a person's average face above one of their faces.
 
     For ``model=structured``, which predicts the lower half from the upper: the multi-modal task of
-    the structured prediction papers. Persons with fewer than ``least`` faces are left out. Of the
-    others, by one fixed permutation, 80 % train, 10 % validate and 10 % test, at least one each:
-    no person is in two splits. The papers' own split is not published.
+    the structured prediction papers. People with fewer than ``least`` faces are left out. A fixed
+    permutation assigns 80 % of the others to train, 10 % to valid and 10 % to test, at least one
+    each; nobody is in two splits. The papers' own split is not published.
 
     Reads the Toronto Face Database, TFD_48x48.mat or TFD_96x96.mat (``images``, ``labs_id``, where
-    -1 is nobody), which is not public, or a file of your own: faces.npz with ``images`` uint8
-    [N, H, W] and ``subject`` [N]; the Olivetti faces come in that form as olivetti.npz.
-    Raises ``FsbError``: nothing found, damaged, or fewer than three persons.
+    -1 marks an unknown person), which is not public, or your own faces.npz with ``images`` uint8
+    [N, H, W] and ``subject`` [N]; olivetti.npz has the Olivetti faces in that form.
+
+    Raises:
+      FsbError: if no files are found, they are damaged, or there are fewer than three people.
     """
     mats = [files_reader([name], _PLACES, _load_mat) for name in _MAT]
     npzs = [files_reader([name], _PLACES, _load_npz) for name in _NPZ]
@@ -85,7 +87,7 @@ def _pairs(raw: Raw, least: int) -> Raw:
     persons = np.random.RandomState(0).permutation(persons[counts >= least])
     if len(persons) < 3:
         raise FsbError(
-            f"{raw.source}: {len(persons)} persons with {least} faces or more; three are needed"
+            f"{raw.source}: {len(persons)} people have at least {least} faces; three are needed"
         )
     tenth = max(1, len(persons) // 10)
     parts = np.split(persons, [len(persons) - 2 * tenth, len(persons) - tenth])
@@ -95,7 +97,7 @@ def _pairs(raw: Raw, least: int) -> Raw:
 
 
 def _stacked(images: np.ndarray, subject: np.ndarray, persons: np.ndarray) -> np.ndarray:
-    """[N, 2 H, W]: every face of the persons below its person's average."""
+    """[N, 2 H, W]: each face of the given persons below that person's average."""
     pairs = []
     for person in persons:
         own = images[subject == person]

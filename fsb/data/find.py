@@ -1,4 +1,4 @@
-"""Where the files of a data set are looked for."""
+"""Finds the files of a data set."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from fsb.errors import FsbError
 
 
 class Missing(FsbError):
-    """The files of a data set are in none of the places where they were looked for."""
+    """Raised if the files of a data set are not found."""
 
 
 def cache_home() -> Path:
-    """Where fsb keeps what it prepared: ``$FSB_CACHE``, else ``~/.cache/fsb``."""
+    """The folder for prepared data: ``$FSB_CACHE``, else ``~/.cache/fsb``."""
     return Path(os.environ.get("FSB_CACHE") or "~/.cache/fsb").expanduser()
 
 
 def downloads(name: str) -> Path:
-    """The folder that holds the raw files which fsb downloaded for one data set."""
+    """The folder for the downloaded raw files of one data set."""
     return cache_home() / "downloads" / name
 
 
 def folders(root: str | None, name: str, system: Sequence[str] = ()) -> list[Path]:
-    """The folders to look in, first one first.
+    """The folders to search, in order.
 
-    ``root`` alone where it is given. Else ``$FSB_DATA``, the ``system`` folders that packages
-    install to, the TFDS folder (``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``), and what was
-    downloaded before. Raises ``FsbError`` where ``root`` or ``$FSB_DATA`` does not exist.
+    Only ``root`` if it is given. Otherwise ``$FSB_DATA``, the ``system`` folders used by package
+    managers, the TFDS folder (``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``), and earlier
+    downloads.
+
+    Raises:
+      FsbError: if ``root`` or ``$FSB_DATA`` does not exist.
     """
     if root is not None:
         return [_existing(root, "data.root")]
@@ -49,7 +52,7 @@ def _existing(folder: str, who: str) -> Path:
 
 
 def locate(names: Sequence[str], folder: Path, places: Iterable[str]) -> list[Path] | None:
-    """The files ``names`` in the first of ``folder/place`` that has them all, gzipped or not."""
+    """The files ``names``, gzipped or not, in the first ``folder/place`` that has them all."""
     for place in places:
         here = [_present(folder / place / name) for name in names]
         if all(here):
@@ -63,7 +66,7 @@ def _present(path: Path) -> Path | None:
 
 
 def missing(name: str, wanted: str, where: Sequence[Path], can_download: bool) -> Missing:
-    """The error that says what was looked for, where, and what to do."""
+    """The error for missing files: what was looked for, where, and how to fix it."""
     places = ", ".join(map(str, where))
-    network = " or data.download=true" if can_download else ""
-    return Missing(f"{name}: no {wanted} in {places}; give data.root=FOLDER, set FSB_DATA{network}")
+    network = ", or data.download=true" if can_download else ""
+    return Missing(f"{name}: no {wanted} in {places}; set data.root=FOLDER or FSB_DATA{network}")

@@ -1,4 +1,4 @@
-"""mini-ImageNet: 100 classes of ImageNet, 64 to train on, 16 and 20 to test on."""
+"""mini-ImageNet: 100 classes of ImageNet, 64 for training, 16 and 20 for testing."""
 
 from __future__ import annotations
 
@@ -33,17 +33,21 @@ def miniimagenet(
     split: Literal["classes", "within"] = "classes",
     verify: bool = True,
 ) -> Dataset:
-    """mini-ImageNet (Ravi & Larochelle), uint8 [N, size, size, 3].
+    """mini-ImageNet (Ravi & Larochelle 2017), uint8 [N, size, size, 3].
 
-    split: "classes" trains on 64 classes, validates on 16 others and tests on 20 others;
-        "within" uses the 64 training classes alone: of each class the first 90 % train, the next
-        5 % validate and the last 5 % test. Papers on generative models seldom say which.
-    size: 84 as published, or smaller or larger by area averaging.
+    Reads the formats listed in ``fsb.data.miniimagenet_sources``, or a copy that TFDS prepared with
+    ``fsb.data.tfds_miniimagenet``. ``notes`` says if any of the 60000 images are missing.
 
-    Reads the forms that ``fsb.data.miniimagenet_sources`` lists, or what TFDS prepared with
-    ``fsb.data.tfds_miniimagenet``. ``notes`` says so where images of the 60000 are missing.
-    Raises ``FsbError``: nothing found, damaged, a pickle that asks for more than arrays, or,
-    unless ``verify=False``, other than 64/16/20 distinct classes.
+    Args:
+      size: 84 as published; other sizes are resampled by area averaging.
+      split: "classes" trains on 64 classes, validates on 16 others and tests on 20 others;
+        "within" uses only the 64 training classes: of each, the first 90 % train, the next 5 %
+        validate and the last 5 % test. Papers on generative models seldom say which they use.
+      verify: if False, accepts other than 64/16/20 distinct classes.
+
+    Raises:
+      FsbError: if no files are found, they are damaged, a pickle holds more than arrays, or the
+        classes differ from the published ones.
     """
     if size < 1:
         raise FsbError(f"data.size={size}: must be at least 1 pixel")
@@ -78,8 +82,8 @@ def _collect(source: Source, size: int, arrange: Callable, verify: bool) -> Raw:
     distinct = len({label for part in source.parts.values() for label in part.labels})
     if verify and (counts != _CLASSES or distinct != 100):
         raise FsbError(
-            f"{source.path}: {counts} classes, {distinct} distinct, not 64/16/20; mend the split "
-            "files, or data.verify=false to accept it"
+            f"{source.path}: {counts} classes, {distinct} distinct, not 64/16/20; fix the split "
+            "files, or set data.verify=false to accept them"
         )
     found = sum(len(part.labels) for part in source.parts.values())
     notes = "" if found == _IMAGES else f"a subset: {found} of {_IMAGES} images"
@@ -93,10 +97,10 @@ def _by_classes(pixels: Pixels, source: Source) -> dict[str, np.ndarray]:
 
 
 def _within_classes(pixels: Pixels, source: Source) -> dict[str, np.ndarray]:
-    """90, 5 and 5 % of each training class, in the order of the source."""
+    """90, 5 and 5 % of each training class, in source order."""
     labels = source.parts["train"].labels
     total, seen = Counter(labels), Counter[str]()
-    place = np.empty(len(labels))  # of an image within its class, in [0, 1)
+    place = np.empty(len(labels))  # relative position of an image in its class, in [0, 1)
     for index, label in enumerate(labels):
         place[index] = seen[label] / total[label]
         seen[label] += 1
@@ -106,7 +110,7 @@ def _within_classes(pixels: Pixels, source: Source) -> dict[str, np.ndarray]:
 
 
 def _pixels(part: Part, size: int, split: str) -> np.ndarray:
-    """uint8 [N, size, size, 3]; a box filter averages areas, so nothing is aliased."""
+    """uint8 [N, size, size, 3], resized with a box filter to avoid aliasing."""
     from PIL import Image
 
     out = np.empty((len(part.labels), size, size, 3), np.uint8)
@@ -121,7 +125,7 @@ def _pixels(part: Part, size: int, split: str) -> np.ndarray:
 
 
 def _prepared(home: Path) -> Source:
-    """What ``fsb.data.tfds_miniimagenet`` prepared."""
+    """The copy prepared by ``fsb.data.tfds_miniimagenet``."""
     theirs = {"train": "train", "val": "validation", "test": "test"}
     parts = {
         ours: Part(

@@ -1,4 +1,4 @@
-"""The forms in which mini-ImageNet lies on people's disks, read as one."""
+"""Readers for the formats in which mini-ImageNet is distributed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _IMAGE = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
 
 class Part(NamedTuple):
-    """One split: the class of each image, and the images one by one (PIL or uint8 [H, W, 3])."""
+    """One split: the class of each image, and an iterator of images (PIL or uint8 [H, W, 3])."""
 
     labels: list[str]
     images: Callable[[], Iterator[Any]]
@@ -58,9 +58,10 @@ class Source(NamedTuple):
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Source | None]:
-    """The first form found in ``folder``, or None; an archive is unpacked while it is open.
+    """Opens the first format found in ``folder``, or None; archives are unpacked while open.
 
-    Raises ``FsbError`` for a damaged file and for an archive that holds none of the forms.
+    Raises:
+      FsbError: if a file is damaged, or an archive holds none of the formats.
     """
     source = _plain(folder, _PLACES)
     archive = None if source else _first_archive(folder)
@@ -142,9 +143,9 @@ def _csv_part(path: Path, folder: Path) -> Part:
 
 
 def _image_file(folder: Path, name: str, label: str, listed: dict[Path, list[Path]]) -> Path:
-    """The file of one csv row: under its own name, or as ImageNet's.
+    """The file of one csv row, under its own name or ImageNet's.
 
-    ``n0153282900000005.jpg`` is the fifth file of ImageNet's folder n01532829 by number.
+    ``n0153282900000005.jpg`` is the fifth file, by number, of ImageNet's folder n01532829.
     """
     for base in (folder / "images", folder, folder / "train"):
         for path in (base / name, base / label / name):
@@ -194,7 +195,7 @@ def _first_archive(folder: Path) -> Path | None:
 
 
 def _unpack(archive: Path, into: Path) -> None:
-    """Regular files alone, each below ``into`` whatever its name says."""
+    """Extracts regular files only, always below ``into`` whatever their names."""
     for name, content in archive_members(archive):
         parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
         if parts and (_IMAGE.search(name) or name.endswith((".csv", ".csv.gz", ".pkl"))):

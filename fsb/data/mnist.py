@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, from the idx files both are published as."""
+"""MNIST and Fashion-MNIST, from their published idx files."""
 
 from __future__ import annotations
 
@@ -35,10 +35,16 @@ def mnist(
 ) -> Dataset:
     """MNIST, uint8 [N, 28, 28]: 50000 train, 10000 valid (the last of train), 10000 test.
 
-    Reads the idx files, gzipped or not, or a copy that TFDS prepared; ``download`` fetches them.
-    ``binarisation`` is a name of ``fsb.data.preprocess``; ``seed`` draws the "static" one.
-    ``verify=False`` accepts files other than the published ones. Raises ``FsbError``: nothing
-    found, damaged, or not the published images.
+    Reads the idx files, gzipped or not, or a copy prepared by TFDS.
+
+    Args:
+      binarisation: a name in ``fsb.data.preprocess``.
+      seed: of the "static" binarisation.
+      verify: if False, accepts files other than the published ones.
+      download: whether to download missing files.
+
+    Raises:
+      FsbError: if no files are found, or they are damaged or not the published ones.
     """
     places = ("raw/mnist", "mnist", "MNIST/raw", "MNIST", ".")
     return _idx_dataset(
@@ -56,7 +62,7 @@ def fashion_mnist(
 ) -> Dataset:
     """Fashion-MNIST, with the format, splits, arguments and errors of ``mnist``.
 
-    The folder to which Debian's package dataset-fashion-mnist installs is looked in by default.
+    Also looks in the folder of Debian's package dataset-fashion-mnist.
     """
     places = ("raw/fashion_mnist", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw", ".")
     system = ("/usr/share/datasets/fashion-mnist",)

@@ -1,4 +1,4 @@
-"""MNIST as Larochelle binarised it once for all, the set of the older papers."""
+"""MNIST with the fixed binarisation of Larochelle, used in older papers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,17 @@ def mnist_static(root: str | None = None, verify: bool = True, download: bool = 
     """Larochelle's fixed binarisation, uint8 {0, 255} [N, 28, 28]: 50000, 10000, 10000.
 
     Reads binarized_mnist.npz (packed bits ``<split>_bits`` [N, 98]), the three .amat text files,
-    or a copy that TFDS prepared. The test split is sorted by class. ``verify=False`` accepts
-    other files than the published ones. Raises ``FsbError``: nothing found, damaged, or not the
-    published images.
+    or a copy prepared by TFDS. The test split is sorted by class.
+
+    Args:
+      verify: if False, accepts files other than the published ones.
+      download: whether to download missing files.
+
+    Raises:
+      FsbError: if no files are found, or they are damaged or not the published ones.
+
+    Source: Larochelle & Murray 2011 (The Neural Autoregressive Distribution Estimator),
+    https://proceedings.mlr.press/v15/larochelle11a.html.
     """
     in_tfds = {"train": "train", "valid": "validation", "test": "test"}
     return load(
@@ -68,7 +76,7 @@ def _read_amat_files(found: list[Path]) -> Raw:
 
 
 def _read_amat(path: Path) -> np.ndarray:
-    """Text: 784 digits 0 or 1 with blanks between, a line an image."""
+    """Reads text of 784 digits 0 or 1 per line, separated by blanks, one image per line."""
     content = np.frombuffer(read_bytes(path), np.uint8)
     bits = content[(content == ord("0")) | (content == ord("1"))]
     blanks = np.isin(content, np.frombuffer(b" \r\n", np.uint8)).sum()

@@ -1,4 +1,4 @@
-"""Omniglot at 28x28, split as in the importance-weighted autoencoder paper (Burda et al. 2016)."""
+"""Omniglot at 28x28, with the split of the IWAE paper (Burda et al. 2016, arXiv:1509.00519)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ def omniglot(
     """Omniglot, uint8 [N, 28, 28], ink = 255: 23000 train, 1345 valid (last of train), 8070 test.
 
     Reads chardata.mat of the IWAE code, or omniglot28_burda_reconstructed.npz, which has the same
-    counts and very likely the same membership: ``notes`` then says "reconstructed split", and a
-    table of results should. ``binarisation="static"`` with the default ``seed`` is the fixed set.
-    TFDS's omniglot (105x105, split otherwise) is not this data set and is not read. Raises
-    ``FsbError``: nothing found, damaged, or, unless ``verify=False``, not the published counts.
+    counts and very likely the same images in each split; ``notes`` then says "reconstructed split",
+    which should be reported with results. ``binarisation="static"`` with the default ``seed`` is
+    the fixed set. The omniglot of TFDS (105x105, another split) is a different data set and is not
+    read.
+
+    Args:
+      verify: if False, accepts other than the published counts.
+
+    Raises:
+      FsbError: if no files are found, or they are damaged or do not have the published counts.
     """
 
     return load(
@@ -61,7 +67,7 @@ def _load_npz(found: list[Path]) -> Raw:
 
 
 def _load_mat(found: list[Path]) -> Raw:
-    """Columns of 784 floats in [0, 1], each image stored column by column."""
+    """Columns of 784 floats in [0, 1], each image in column-major order."""
     content = read_mat(found[0], ["data", "testdata"])
     with reading(found[0]):
         splits = {"train": _upright(content["data"]), "test": _upright(content["testdata"])}

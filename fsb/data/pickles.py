@@ -1,8 +1,8 @@
-"""Reading a pickle of numpy arrays without letting it run anything.
+"""Reads pickles of NumPy arrays without executing anything.
 
-A pickle names the callables it wants called. Here every name but a handful is refused, and the
-handful are the stand-ins below: numpy's own unpickling is never reached, for a forged dtype or
-array state can corrupt memory there.
+A pickle names the callables to call. All names but a few are refused, and those few are replaced by
+the stand-ins below. NumPy's own unpickling is never used, as a forged dtype or array state can
+corrupt memory there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from fsb.errors import FsbError
 
 
 def load_arrays(path: Path) -> Any:
-    """The content of a pickle made of numpy arrays, lists, dicts, strings and numbers.
+    """Loads a pickle made of NumPy arrays, lists, dicts, strings and numbers.
 
-    Raises ``FsbError`` where the pickle names anything else, or is damaged.
+    Raises:
+      FsbError: if the pickle names anything else, or is damaged.
     """
     with reading(path), open(require_file(path), "rb") as file:
         # latin1 keeps the bytes of arrays that Python 2 wrote.
@@ -31,7 +32,7 @@ def load_arrays(path: Path) -> Any:
 
 
 class _Dtype:
-    """Stands for numpy.dtype: plain numbers and booleans only."""
+    """Stand-in for numpy.dtype; allows numbers and booleans only."""
 
     def __init__(self, kind: str, *_: Any):
         self.value = np.dtype(str(kind))
@@ -43,7 +44,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array while its state arrives."""
+    """Stand-in for an array until its state arrives."""
 
     def __init__(self, *_: Any):
         self.value = np.empty(0)
@@ -83,8 +84,8 @@ class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise FsbError(
-                f"{self.path}: refused, for it asks to call {module}.{name}; only numpy arrays, "
-                "lists, dicts, strings and numbers are read"
+                f"{self.path}: refused, as it would call {module}.{name}; only NumPy arrays, "
+                "lists, dicts, strings and numbers are allowed"
             )
         return _ALLOWED[module, name]
 

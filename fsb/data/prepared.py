@@ -1,4 +1,4 @@
-"""tensorflow-datasets without TensorFlow: reading what was prepared, fetching raw files."""
+"""tensorflow-datasets without TensorFlow: reads prepared copies and downloads raw files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ def prepared_reader(
     splits: Mapping[str, str] | None = None,
     convert: Callable[[np.ndarray], np.ndarray] = lambda images: images,
 ) -> Callable[[Path], Raw | None]:
-    """A reader of the images of the TFDS data set ``name``, prepared as array_record or tfrecord.
+    """A reader for the images of a TFDS data set, prepared as array_record or tfrecord.
 
-    ``splits`` maps our split names to those of TFDS. The images come in the order of TFDS, which
-    is shuffled once for all: not that of the published files. ``convert`` is applied to the images.
+    The images are in the fixed, shuffled order of TFDS, not that of the published files.
+
+    Args:
+      splits: maps our split names to those of TFDS.
+      convert: applied to the images.
     """
     splits = splits or {"train": "train", "test": "test"}
 
@@ -47,16 +50,17 @@ def prepared_reader(
 
 
 def newest_version(folder: Path) -> Path | None:
-    """The folder of the newest version that TFDS prepared in ``folder``, or None."""
+    """The folder of the newest version prepared by TFDS in ``folder``, or None."""
     homes = [path.parent for path in folder.glob("*/dataset_info.json")]
     numbered = [home for home in homes if home.name.replace(".", "").isdigit()]
     return max(numbered, key=lambda home: [int(n) for n in home.name.split(".")], default=None)
 
 
 def examples(home: Path, split: str, feature: str) -> Iterator[dict[str, Any]]:
-    """The examples of a prepared split, of which only ``feature`` is decoded.
+    """The examples of a prepared split, with only ``feature`` decoded.
 
-    Raises ``FsbError`` for damaged files and a split that is not there or not whole.
+    Raises:
+      FsbError: if files are damaged, or the split is missing or incomplete.
     """
     import tensorflow_datasets as tfds
 
@@ -73,7 +77,7 @@ def examples(home: Path, split: str, feature: str) -> Iterator[dict[str, Any]]:
 
 
 def _records(builder: Any, info: Any) -> Iterator[bytes]:
-    """The serialized examples: tfds.data_source itself reads array_record alone."""
+    """The serialised examples; tfds.data_source itself reads array_record only."""
     if builder.info.file_format.value == "array_record":
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
@@ -86,9 +90,10 @@ def _records(builder: Any, info: Any) -> Iterator[bytes]:
 
 
 def tfrecords(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: each is its length, a crc, the bytes, a crc (crcs unread).
+    """The records of a TFRecord file: each has a length, a crc, the bytes and a crc (not checked).
 
-    Raises ``FsbError`` where the file ends within a record.
+    Raises:
+      FsbError: if the file ends within a record.
     """
     with reading(path), open(path, "rb") as file:
         while header := file.read(12):
@@ -100,10 +105,12 @@ def tfrecords(path: Path) -> Iterator[bytes]:
 
 
 def fetch(name: str, files: Sequence[str]) -> Path:
-    """Download the published ``files`` of the TFDS data set ``name``; return their folder.
+    """Downloads the published ``files`` of a TFDS data set and returns their folder.
 
-    TFDS knows their addresses and checksums and compares the latter. Raises ``FsbError`` where the
-    server does not answer within five seconds, or a download fails.
+    TFDS knows their addresses and checksums, and verifies the checksums.
+
+    Raises:
+      FsbError: if the server does not answer within five seconds, or a download fails.
     """
     import tensorflow_datasets as tfds
 
@@ -117,21 +124,25 @@ def _fetch(name: str, infos: Mapping[str, Any], folder: Path) -> Path:
     import tensorflow_datasets as tfds
 
     for url in infos:
-        _reach(url)  # TFDS itself retries for minutes where there is no network
+        _reach(url)  # without a network, TFDS itself retries for minutes
     try:
         manager = tfds.download.DownloadManager(
             download_dir=folder, url_infos=dict(infos), force_checksums_validation=True
         )
         for url, path in manager.download({url: url for url in infos}).items():
             os.replace(path, folder / url.rsplit("/", 1)[-1])
-    except Exception as error:  # TFDS, requests and urllib3 each have their own families
+    except Exception as error:  # TFDS, requests and urllib3 raise unrelated types
         reason = " ".join(str(error).split())
         raise FsbError(f"{name}: the download failed ({reason[:200]})") from error
     return folder
 
 
 def _reach(url: str) -> None:
-    """Raise ``FsbError`` unless the server answers at all; a proxy in the environment is used."""
+    """Checks that the server answers at all, through a proxy if the environment sets one.
+
+    Raises:
+      FsbError: if it does not answer.
+    """
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
@@ -142,11 +153,11 @@ def _reach(url: str) -> None:
             urlopen(Request(url, method="HEAD"), timeout=_REACH_SECONDS).close()
             answers.append("")
         except HTTPError:
-            answers.append("")  # a refusal is an answer
+            answers.append("")  # an HTTP error is an answer
         except Exception as error:
             answers.append(str(error))
 
-    # Looking up a name knows no timeout, so it may not hold up the main thread.
+    # Name resolution has no timeout, so it must not block the main thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_REACH_SECONDS + 1)

@@ -1,4 +1,4 @@
-"""What a stored 8-bit image becomes when a training step reads it."""
+"""Preprocessing: how stored 8-bit images become the input of a training step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fsb.types import Array
 class Preprocess(NamedTuple):
     """How stored bytes become the ``x`` of a model.
 
-    apply: ``apply(key, images uint8 [B, ...]) -> x float32 [B, ...]``; pure and jit-able, fresh
-        noise from ``key`` at every access.
-    expect: ``expect(images uint8 numpy) -> E[x]``, float32 numpy, for the data mean.
+    apply: ``apply(key, images uint8 [B, ...]) -> x float32 [B, ...]``; pure and jittable, with
+      fresh noise from ``key`` at every access.
+    expect: ``expect(images) -> E[x]``, from uint8 to float32 NumPy arrays, for the data mean.
     likelihood: the natural likelihood of x: "bernoulli", "gaussian" or "discretized_logistic".
-    bits_offset: bits/dim = -ELBO / (D ln 2) + bits_offset; None where bits do not apply.
-    store: ``store(images, split number) -> images``: done once, before the images are cached.
+    bits_offset: bits/dim = -ELBO / (D ln 2) + bits_offset; None if bits do not apply.
+    store: ``store(images, split number) -> images``, applied once before the images are cached.
     """
 
     apply: Callable[[Array, Array], Array]
@@ -33,7 +33,7 @@ class Preprocess(NamedTuple):
 
 
 def dynamic() -> Preprocess:
-    """Grey level k becomes a fresh draw of Bernoulli(k / 255) at every access.
+    """Samples a grey level k from Bernoulli(k / 255) at every access.
 
     >>> import jax
     >>> x = dynamic().apply(jax.random.key(0), jnp.array([[0, 255]], jnp.uint8))
@@ -44,7 +44,7 @@ def dynamic() -> Preprocess:
 
 
 def threshold() -> Preprocess:
-    """x = 1 where k > 127, else 0; nothing is random."""
+    """x = 1 where k > 127, else 0; deterministic."""
     return Preprocess(
         lambda key, k: (k > 127).astype(jnp.float32),
         lambda k: (k > 127).astype(np.float32),
@@ -54,13 +54,13 @@ def threshold() -> Preprocess:
 
 
 def static(seed: int = 0) -> Preprocess:
-    """Bernoulli(k / 255), drawn once with ``seed`` when the images are cached, and fixed since.
+    """Samples Bernoulli(k / 255) once, with ``seed``, when the images are cached.
 
-    An image that is binary already (0 and 255 only) stays as it is, whatever the seed.
+    Images that are already binary (0 and 255 only) are not changed.
     """
 
     def store(images: np.ndarray, split: int) -> np.ndarray:
-        # RandomState: the one numpy generator whose stream is promised never to change.
+        # RandomState is the only NumPy generator with a stream guaranteed never to change.
         draw = np.random.RandomState([seed, split])
         out = np.empty_like(images)
         for at in range(0, len(images), 4096):
@@ -72,9 +72,9 @@ def static(seed: int = 0) -> Preprocess:
 
 
 def dequantised() -> Preprocess:
-    """y = (k + u) / 256 with u ~ U[0, 1): a density on [0, 1) that bounds the mass of the bytes.
+    """y = (k + u) / 256 with u ~ U[0, 1): its density on [0, 1) bounds the mass of the bytes.
 
-    log P(k) >= E_u log p(y) - D log 256, hence the offset of 8 bits a dimension.
+    log P(k) >= E_u log p(y) - D log 256, hence the offset of 8 bits per dimension.
     """
     return Preprocess(
         lambda key, k: (k.astype(jnp.float32) + uniform(key, k.shape)) / 256.0,
@@ -85,9 +85,9 @@ def dequantised() -> Preprocess:
 
 
 def levels() -> Preprocess:
-    """x = (k + 1/2) / 256, the middle of its level's bin; nothing is random.
+    """x = (k + 1/2) / 256, the middle of its level's bin; deterministic.
 
-    For the discretised likelihoods, whose log mass is that of the bytes: the offset is 0 bits.
+    For discretised likelihoods, whose log mass is that of the bytes: the offset is 0 bits.
 
     >>> import jax
     >>> x = levels().apply(jax.random.key(0), jnp.array([[0, 255]], jnp.uint8))
@@ -106,9 +106,10 @@ Binarisation = Literal["dynamic", "static", "threshold", "dequantised", "levels"
 
 
 def choose(name: str, seed: int = 0) -> Preprocess:
-    """The preprocessing called ``name``; ``seed`` matters to "static" alone.
+    """The preprocessing called ``name``; ``seed`` is used by "static" only.
 
-    Raises ``FsbError`` on a name that does not exist.
+    Raises:
+      FsbError: if there is none of that name.
 
     >>> choose("dequantised").bits_offset
     8.0
@@ -126,11 +127,11 @@ def choose(name: str, seed: int = 0) -> Preprocess:
 
 
 def _bernoulli(key: Array, images: Array) -> Array:
-    # One 32-bit word serves two pixels: 16 bits give k/255 to 1e-5, and exactly at 0 and 255.
-    # Half the random words make a whole step of a small network about a tenth faster.
+    # One 32-bit word covers two pixels: 16 bits give k/255 to 1e-5, and exactly at 0 and 255.
+    # Using half as many random words makes a step of a small network about 10 % faster.
     batch, pixels = images.shape[0], int(np.prod(images.shape[1:]))
     words = bits(key, (batch, (pixels + 1) // 2))
     halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=1)[:, :pixels]
-    # u < k 65536 / 255, rounded, in whole numbers.
+    # u < k 65536 / 255, rounded, in integer arithmetic.
     drawn = halves.reshape(images.shape) * 255 + 127 < images.astype(jnp.uint32) << 16
     return drawn.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""A progress bar for work that takes longer than a moment."""
+"""A progress bar for long-running work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield ``items`` under a bar on stderr; in silence where stderr is not a terminal."""
+    """Yields ``items`` under a progress bar on stderr; silent if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import track as rich_track
 

@@ -13,11 +13,14 @@ from fsb.errors import FsbError
 
 
 class Raw(NamedTuple):
-    """What a reader found: uint8 images of each split, where, and whether they were verified.
+    """The result of a reader.
 
-    files: what was read, whose changes make a prepared copy stale.
-    verified: the bytes are the published ones, by checksum.
-    comparable: a published checksum, where there is one, is that of these images in this order.
+    splits: uint8 images of each split.
+    source: where they were found.
+    verified: whether the bytes match the published checksums.
+    notes: caveats to report with results.
+    comparable: whether the images have the order of the published files, so checksums apply.
+    files: what was read; a prepared copy is made again when one of them changes.
     """
 
     splits: dict[str, np.ndarray]
@@ -29,14 +32,14 @@ class Raw(NamedTuple):
 
 
 Published = Mapping[str, tuple[int, str]]
-"""Of each published split: the number of images and the sha256 of all its pixels."""
+"""The number of images and the sha256 of all pixels, for each published split."""
 
 
 def require_images(raw: Raw) -> Raw:
-    """The same, if every split is uint8 images [N, H, W] or [N, H, W, 3], at least one each.
+    """Refuses splits that are not images.
 
     Raises:
-      FsbError: if one is not.
+      FsbError: unless every split is uint8 [N, H, W] or [N, H, W, 3] and has at least one pixel.
     """
     for split, images in raw.splits.items():
         fits = images.dtype == np.uint8 and images.ndim in (3, 4) and images.shape[3:] in ((), (3,))
@@ -47,9 +50,10 @@ def require_images(raw: Raw) -> Raw:
 
 
 def check(raw: Raw, published: Published, verify: bool) -> Raw:
-    """``raw`` with ``verified`` set: every split has the published checksum.
+    """Sets ``verified`` of ``raw`` if every split has the published checksum.
 
-    Raises ``FsbError`` where ``verify`` is true and a count or a comparable checksum differs.
+    Raises:
+      FsbError: if ``verify`` is true and a count or a comparable checksum differs.
     """
     problems = [
         problem
@@ -57,9 +61,7 @@ def check(raw: Raw, published: Published, verify: bool) -> Raw:
         if (problem := _difference(raw.splits[split], count, sha256 if raw.comparable else None))
     ]
     if problems and verify:
-        raise FsbError(
-            f"{raw.source}: {problems[0]}; replace it, or data.verify=false to accept it"
-        )
+        raise FsbError(f"{raw.source}: {problems[0]}; replace it, or set data.verify=false")
     checked = bool(published) and raw.comparable and not problems
     return raw._replace(verified=raw.verified or checked)
 
@@ -73,14 +75,15 @@ def _difference(images: np.ndarray, count: int, sha256: str | None) -> str:
 
 
 def digest(images: np.ndarray) -> str:
-    """The sha256 of all pixels in order."""
+    """The sha256 of all pixels, in order."""
     return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def carve(raw: Raw, valid: int) -> Raw:
-    """``raw`` with the last ``valid`` training images made the valid split.
+    """Splits the last ``valid`` training images off as the valid split.
 
-    Raises ``FsbError`` unless 0 < valid < the number of training images.
+    Raises:
+      FsbError: unless 0 < valid < the number of training images.
     """
     images = raw.splits["train"]
     if not 0 < valid < len(images):

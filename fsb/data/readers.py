@@ -1,4 +1,4 @@
-"""Reading files that may be damaged or not what they claim: every failure is one line."""
+"""Reads files that may be damaged or mislabelled; every failure is a one-line error."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ import numpy as np
 from fsb.errors import FsbError
 
 MOST_BYTES = 2 * 2**30
-"""What an archive or a file of arrays may unpack to: more than any data set served here."""
+"""The limit on what an archive or a file of arrays unpacks to."""
 
 MOST_STREAMED = 2**28
-"""What a single stream may unpack to; those of the published files are at most 80 MB."""
+"""The limit on what a single stream unpacks to; published files have at most 80 MB."""
 
 MOST_PIXELS = 2**26
-"""Of one image file: four times the largest of ImageNet."""
+"""The limit on the size of one image file."""
 
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turns whatever a decoder raises on a damaged or hostile file into one ``FsbError``."""
+    """Turns any error that a damaged or hostile file raises into an ``FsbError`` naming it."""
     try:
         yield
     except FsbError:
@@ -42,10 +42,10 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def require_file(path: Path) -> Path:
-    """The path of a regular file; a FIFO or a device would block for ever when it is opened.
+    """Returns the path of a regular file; opening a FIFO or a device could block for ever.
 
     Raises:
-      FsbError: if it is anything else.
+      FsbError: if it is not a regular file.
     """
     if not path.is_file():
         raise FsbError(f"{path}: not a regular file")
@@ -65,7 +65,7 @@ def bounded(total: int, path: Path, most: int = MOST_BYTES) -> None:
 
 
 def read_bytes(path: Path, most: int = MOST_STREAMED) -> bytes:
-    """The content of a file, unzipped if its name ends in .gz; at most ``most`` bytes."""
+    """The contents of a file, decompressed if its name ends in .gz; at most ``most`` bytes."""
     require_file(path)
     with reading(path), gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         parts, total = [], 0
@@ -77,7 +77,7 @@ def read_bytes(path: Path, most: int = MOST_STREAMED) -> bytes:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 images [N, H, W] of an idx file, as MNIST and its successors are published.
+    """The uint8 images [N, H, W] of an idx file, the format of MNIST and its successors.
 
     Raises:
       FsbError: if the header or the length is wrong.
@@ -89,12 +89,14 @@ def read_idx(path: Path) -> np.ndarray:
             raise FsbError(f"{path}: not an idx file of images (it starts with {magic:#x})")
         size = math.prod(shape)
         bounded(size, path, MOST_STREAMED)
-        content = file.read(size + 1)  # one more shows that it does not end there
+        content = file.read(
+            size + 1
+        )  # one more byte shows that the file is longer than its header says
         return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file; nothing pickled is loaded."""
+    """All arrays of an .npz file, without loading pickles."""
     with reading(path), zipfile.ZipFile(require_file(path)) as members:
         bounded(sum(info.file_size for info in members.infolist()), path)
     with reading(path), np.load(path, allow_pickle=False) as file:
@@ -144,7 +146,7 @@ def archive_members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of a MATLAB file, as far as they are there."""
+    """Reads the arrays ``names`` of a MATLAB file, as far as they are present."""
     from scipy.io import loadmat
 
     with reading(path):
@@ -153,7 +155,7 @@ def read_mat(path: Path, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def _mat_size(path: Path) -> int:
-    """Bytes of all variables of a MATLAB file of version 5, unpacked piece by piece."""
+    """The bytes of all variables of a MATLAB 5 file, decompressed piece by piece."""
     total, unpacker = 0, zlib.decompressobj()
     with open(path, "rb") as file:
         file.seek(128)

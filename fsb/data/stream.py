@@ -1,9 +1,8 @@
-"""Which images a step sees, and how they reach it.
+"""The order of the training images, and their transfer to the devices.
 
-The order is a pure function of (key, absolute step): epoch e walks through
-``jax.random.permutation(fold_in(key, e), N)`` and drops its last, incomplete batch. Small sets
-live on the device and a step gathers its batch there; large ones are gathered by a thread that
-runs ahead.
+The order is a pure function of (key, absolute step): epoch e iterates over
+``jax.random.permutation(fold_in(key, e), N)`` and drops its last, incomplete batch. Small data sets
+reside on the device, where each step gathers its batch; large ones are gathered ahead by a thread.
 """
 
 from __future__ import annotations
@@ -32,8 +31,11 @@ def permutation(key: Array, epoch: Array | int, num_examples: int) -> Array:
 def order(key: Array, num_examples: int, batch: int) -> Callable[[int], np.ndarray]:
     """``order(key, N, batch)(step) -> int32 [batch]``: the images of an absolute step.
 
-    An epoch's permutation is made once, on the device, and kept: it takes 20 ms for 50000 images
-    on a CPU core. Raises ``FsbError`` unless 1 <= batch <= N.
+    The permutation of an epoch is computed once on the device and cached, as it takes 20 ms for
+    50000 images on a CPU core.
+
+    Raises:
+      FsbError: unless 1 <= batch <= N.
     """
     if not 1 <= batch <= num_examples:
         raise FsbError(f"batch={batch}: must lie between 1 and the {num_examples} training images")
@@ -55,7 +57,10 @@ def epoch_indices(
 ) -> np.ndarray:
     """The images of ``num_steps`` steps from absolute step ``start_step``: int32 [steps, batch].
 
-    The same for every way to cut a run into pieces. Raises ``FsbError`` unless 1 <= batch <= N.
+    Does not depend on how a run is divided into pieces.
+
+    Raises:
+      FsbError: unless 1 <= batch <= N.
 
     >>> whole = epoch_indices(jax.random.key(0), 0, 6, num_examples=10, batch=3)
     >>> bool((whole[4:] == epoch_indices(jax.random.key(0), 4, 2, 10, 3)).all())
@@ -68,12 +73,12 @@ def epoch_indices(
 
 
 def resident(images: np.ndarray, limit_bytes: int = RESIDENT_BYTES) -> bool:
-    """Whether ``images`` are few enough to live on the device as a whole."""
+    """Whether ``images`` are small enough to reside on the device."""
     return images.nbytes <= limit_bytes
 
 
 class Resident:
-    """All images on the device; see ``feed``."""
+    """Keeps all images on the device; see ``feed``."""
 
     def __init__(
         self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
@@ -96,7 +101,7 @@ class Resident:
 
 
 class Streamed:
-    """Batches gathered by a thread that runs two chunks ahead; see ``feed``."""
+    """Gathers batches in a thread that runs two chunks ahead; see ``feed``."""
 
     def __init__(
         self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
@@ -111,7 +116,7 @@ class Streamed:
         _fits(steps, self._chunk)
         if start != self._next:
             self._restart(start)
-        # A new slab each time: the device may still be reading the last one.
+        # Allocate a new slab, as the device may still be reading the last one.
         slab = np.zeros((self._chunk * self._batch, *self._all.shape[1:]), np.uint8)
         for step in range(steps):
             got = self._queue.get()
@@ -143,7 +148,7 @@ class Streamed:
                 return
 
     def _gathered(self, step: int) -> Iterator[np.ndarray | BaseException]:
-        """The batches from ``step`` on without end; an error is the last thing that comes."""
+        """Yields the batches from ``step`` on, endlessly; an error is yielded last."""
         try:
             while True:
                 yield self._all[self._rows(step)]
@@ -169,16 +174,22 @@ def feed(
     limit_bytes: int = RESIDENT_BYTES,
     put: Callable[[Any], Array] = jax.device_put,
 ) -> Resident | Streamed:
-    """What a training loop asks for its next images.
+    """Builds the source of images for a training loop.
 
     ``feed(...)(start, steps) -> (pool uint8 [M, ...], indices int32 [chunk, batch])``, with
-    ``steps <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; later rows
-    only keep the shapes fixed, so that nothing is compiled twice. The pool is the whole set where
-    ``resident(images, limit_bytes)``, else the ``chunk * batch`` images of this call; the images
-    of a step are the same either way. ``put`` moves an array to the devices.
+    ``steps <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; the other
+    rows only keep the shapes fixed, to avoid recompilation. The pool is the whole data set if
+    ``resident(images, limit_bytes)``, otherwise the ``chunk * batch`` images of this call; the
+    images of a step are the same in both cases.
 
-    To be used in a ``with`` block, which ends the prefetching thread. Raises ``FsbError`` unless
-    1 <= batch <= N and 1 <= steps <= chunk; an error of the thread is raised by the next call.
+    Use it in a ``with`` block, which stops the prefetching thread. An error in the thread is raised
+    by the next call.
+
+    Args:
+      put: moves an array to the devices.
+
+    Raises:
+      FsbError: unless 1 <= batch <= N and, when called, 1 <= steps <= chunk.
     """
     kind = Resident if resident(images, limit_bytes) else Streamed
     return kind(images, key, batch, chunk, put)

@@ -1,6 +1,6 @@
-"""mini-ImageNet as a tensorflow-datasets builder, which works without TensorFlow.
+"""A tensorflow-datasets builder for mini-ImageNet that works without TensorFlow.
 
-TFDS has no mini-ImageNet. To prepare it once and read it as any other TFDS data set::
+TFDS has no mini-ImageNet. To prepare it once and read it like any other TFDS data set::
 
     MiniImagenet(file_format="array_record").download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir="FOLDER")
@@ -26,7 +26,12 @@ _SPLITS = {"train": "train", "validation": "val", "test": "test"}
 
 
 class MiniImagenet(tfds.core.GeneratorBasedBuilder):
-    """64/16/20 classes of ImageNet in 84 x 84 (Vinyals et al. 2016, Ravi & Larochelle 2017)."""
+    """64/16/20 classes of ImageNet at 84 x 84.
+
+    Source: Vinyals et al. 2016 (Matching Networks for One Shot Learning), arXiv:1606.04080; split:
+    Ravi & Larochelle 2017 (Optimization as a Model for Few-Shot Learning),
+    https://openreview.net/forum?id=rJY0-Kcll.
+    """
 
     name = "mini_imagenet"
     VERSION = tfds.core.Version("1.0.0")
@@ -61,7 +66,7 @@ class MiniImagenet(tfds.core.GeneratorBasedBuilder):
                     image = Image.fromarray(image)
                 if image.size != (_SIDE, _SIDE):
                     image = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
-                # Bytes, not an array: TFDS needs TensorFlow to encode an array.
+                # Encode here, as TFDS needs TensorFlow to encode an array.
                 content = io.BytesIO()
                 image.save(content, "PNG")
                 yield index, {"image": content.getvalue(), "label": label}

@@ -51,7 +51,7 @@ class Bernoulli:
         return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
     def decode(self, z: Array) -> Array:
-        """Maps [low, high] onto [0, 1], exactly at both ends so that infinite logits are safe."""
+        """Maps [low, high] onto [0, 1], exactly at both ends: infinite logits allow no rounding."""
         from_low, from_high = (z - self.low) / self.span, (self.high - z) / self.span
         return jnp.where(from_low > from_high, 1 - from_high, from_low)
 

@@ -114,10 +114,9 @@ class ChiSquared(Gamma):
 
 
 def log_gamma(keys: Array, shape: Array) -> Array:
-    """Samples log z for z ~ Gamma(shape, 1), with one key per number; differentiable once in the
-    shape.
+    """Samples the log of a Gamma(shape, 1) variable, one key each; differentiable once in shape.
 
-    Computed in at least float32, as z itself may underflow.
+    Computed in at least float32, as the variable itself may underflow.
     """
     wide = shape.astype(noise_dtype(shape))
     draw = jax.random.loggamma

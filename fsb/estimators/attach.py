@@ -84,8 +84,8 @@ def mean_of_others(x: Array) -> Array:
 
 
 def branch(run: Run, sites: tuple[Site, ...], layer: int, z: Array, otherwise: Sampler) -> Array:
-    """Losses [B] of a run that sets site ``layer`` to z, holds the sites above and resamples those
-    below.
+    """Losses [B] of a run with site ``layer`` set to z, the sites above held and those below
+    resampled.
 
     With ``ancestral(key)`` and the key of the run, the sites below are resampled with its noise.
     The gradient of the losses is stopped.

@@ -63,7 +63,7 @@ def running_scale(decay: float) -> Reduction:
 
 
 def network(hidden: int) -> Reduction:
-    """Input-dependent baseline (IDB): subtracts a network's prediction from the site's eta.
+    """Input-dependent baseline (IDB): subtracts the output of a network of the site's eta.
 
     The network has one layer of ``hidden`` tanh units, is trained by squared error and outputs 0 at
     first. Does not change the expectation, as eta is known before the site is sampled.

@@ -26,8 +26,8 @@ def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Esti
 
     Unbiased for any alpha: given the other runs, the terms of F_i below layer l have mean 0 and
     those above are constant, so that they multiply a score of mean 0; the mean of the term of l
-    itself is subtracted, and F_j has the mean of f_j. With one layer and a loss linear in it, alpha
-    = -1 gives zero variance. Supports Bernoulli and Categorical sites.
+    itself is subtracted, and F_j has the mean of f_j. With one layer and a loss linear in it,
+    alpha = -1 gives zero variance. Supports Bernoulli and Categorical sites.
 
     Costs n evaluations of the loss in parallel for any number of layers, all differentiated twice
     (with respect to the values and the params); the loss must be differentiable in the values. The

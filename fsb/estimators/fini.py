@@ -19,10 +19,10 @@ def fini(degree: int = 2) -> Estimator:
         w_3 = \frac{5 \lambda}{12} + \frac{(8 \lambda + 1) z}{12 \lambda}
         - \frac{z^2}{12 \lambda},
 
-    the polynomial of degree D - 1 in z with :math:`E[z^{d-1} w_D(z)] = \tfrac1d \partial E[z^d] /
-    \partial \log\lambda` for d <= D. Biased, except for losses that are polynomials of degree at
-    most D in each unit. One evaluation of the loss. Supports Poisson sites; ``fourier_exact`` is
-    unbiased for them.
+    the polynomial of degree D - 1 in z with
+    :math:`E[z^{d-1} w_D(z)] = \tfrac1d \partial E[z^d] / \partial \log\lambda` for d <= D.
+    Biased, except for losses that are polynomials of degree at most D in each unit. One evaluation
+    of the loss. Supports Poisson sites; ``fourier_exact`` is unbiased for them.
 
     Source: He & Wu 2026 (Fini).
 

@@ -18,8 +18,8 @@ def gst(temperature: float = 1.0, gap: float | Literal["probability"] = 1.0) -> 
     r"""Gapped straight-through: the softmax of logits shifted so that the sampled value leads.
 
     D is sampled from the distribution. Its logit is then raised to the maximum, the others are
-    lowered to at least ``gap`` below that, and the softmax of the shifted logits provides the
-    derivative:
+    lowered where needed to be at least ``gap`` below it, and the softmax of the shifted logits
+    provides the derivative:
 
     .. math:: \bar\eta = \tfrac1\tau J(v)\, g, \quad v = \mathrm{softmax}(\tilde\eta / \tau), \quad
         \tilde\eta_D = \max_k \eta_k, \quad

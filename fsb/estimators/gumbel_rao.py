@@ -89,8 +89,7 @@ def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> 
 
 
 def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, float]]:
-    """(c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, p the probability of the
-    draw.
+    """Pairs (c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, where p = p(draw).
 
     w = e^{-tau logit v} at Gauss-Legendre nodes in u, where 1 - v = u^4 / 2. Near v = 1, where w is
     (1 - v)^tau, the nodes are dense and their weights small; for small tau, w is flat.

@@ -48,7 +48,7 @@ def local(
 
 
 def ruled(rule: Rule, key: Array):
-    """The sampler that samples every site by a rule."""
+    """A sampler that applies a rule at every site."""
 
     def sampler(name, dist, eta):
         try:

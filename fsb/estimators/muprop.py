@@ -38,8 +38,7 @@ def muprop(
     with respect to the sites only.
 
     Several layers: the formula holds at each, with one mean-field pass through the whole model.
-      With
-    ``rollout`` there is one pass per layer, started from the values sampled above it: 1 + L
+    With ``rollout`` there is one pass per layer, started from the values sampled above it: 1 + L
     evaluations, and a better expansion in deep networks. Examples must be independent (no
     BatchNorm).
 
@@ -53,7 +52,7 @@ def muprop(
       rollout: restart the mean-field pass at each sampled layer.
       centering: C, subtract the running mean of the bracket.
       normalization: VN, divide the bracket by max(1, its running standard deviation).
-      baseline: IDB, subtract a network's prediction from the site's parameters.
+      baseline: IDB, subtract the output of a network of the site's parameters.
       hidden: number of tanh units of the baseline.
       decay: decay of the running mean and variance per step, in [0, 1).
 

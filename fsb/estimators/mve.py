@@ -88,8 +88,8 @@ def before_softmax(p: Array, hard: Array, g: Array, alpha: float, beta: float) -
         + [i = j]\, \frac{s\, p_i\, h_i}{1 + 2 s p_i},
 
     and sum_i p_i W_ij = h_j is a symmetric system M mu = rho h. Only its adjoint is needed, so one
-    solve M x = a serves all rows. Everything is scaled by the root of alpha + beta p, which makes
-    values of probability zero safe.
+    solve M x = a is enough for all rows. Everything is scaled by the root of alpha + beta p, which
+    makes values of probability zero safe.
     """
     p = jnp.maximum(p, 1e-20)
     root = jnp.sqrt(alpha + beta * p)

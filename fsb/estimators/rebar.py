@@ -28,8 +28,8 @@ def rebar(
 
     The sample b is a function of a continuous z of noise and eta: [z > 0] with z = eta + logit(u)
     for Boolean units, the one-hot argmax of z = eta + Gumbel noise for categorical ones. z~ is z
-    given b, from fresh noise. c(z) is the loss with b replaced by a smooth value, sigmoid(z /
-    lambda) or softmax(z / lambda). With the scale rho,
+    given b, from fresh noise. c(z) is the loss with b replaced by a smooth value,
+    sigmoid(z / lambda) or softmax(z / lambda). With the scale rho,
 
     .. math:: \bar\eta = [f(b) - \rho\, c(\tilde z)] \, \nabla_\eta \log p(b)
         + \rho\, \nabla_\eta \, [c(z) - c(\tilde z)].

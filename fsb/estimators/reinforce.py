@@ -39,7 +39,7 @@ def reinforce(
     Args:
       centering: C, subtract the running mean.
       normalization: VN, divide by max(1, the running standard deviation).
-      baseline: IDB, subtract the network's prediction.
+      baseline: IDB, subtract the network's output.
       hidden: number of tanh units of the baseline.
       decay: decay of the running mean and variance per step, in [0, 1).
 

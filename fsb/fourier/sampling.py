@@ -45,9 +45,9 @@ def low_degree_coefficients(
     .. math:: \hat f(S) \approx \frac{1}{N - 1} \sum_{m=1}^{N} (f(z_m) - \bar f)\, \phi_S(z_m),
         \quad S \ne \emptyset.
 
-    Unbiased, as E[phi_S] = 0: subtracting the mean of the same samples only costs the factor N/(N -
-    1), and a constant in f adds no variance. Rare values (p near 0 or 1) make phi_S large and the
-    standard errors unreliable; units with p = 0 or 1 have coefficients 0.
+    Unbiased, as E[phi_S] = 0: subtracting the mean of the same samples only costs the factor
+    N/(N - 1), and a constant in f adds no variance. Rare values (p near 0 or 1) make phi_S large
+    and the standard errors unreliable; units with p = 0 or 1 have coefficients 0.
 
     Args:
       f: values of the units [chunk, n] -> [chunk].
@@ -77,7 +77,9 @@ def low_degree_coefficients(
     if not 0 <= degree <= n:
         raise FsbError(f"degree={degree}: it must lie between 0 and n={n}")
     if num_samples < 2 or chunk_size < 1:
-        raise FsbError(f"num_samples={num_samples}, chunk_size={chunk_size}: at least 2 and 1")
+        raise FsbError(
+            f"num_samples={num_samples}, chunk_size={chunk_size}: must be at least 2 and 1"
+        )
     # In double precision, as 23 bits of noise would bias rare values.
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     bits = generator.random((num_samples, n)) < p

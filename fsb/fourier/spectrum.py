@@ -64,7 +64,7 @@ def probabilities(p: ArrayLike) -> np.ndarray:
 def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
     """phi_S for every S at the given states: bits [..., n] in {0, 1} -> [..., 2^n].
 
-    Source: Pervez et al. 2020, section 2 (phi_S above eq. 1).
+    Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, section 2.
 
     >>> evaluate_basis([1, 0], [0.5, 0.2]).tolist()
     [1.0, -0.5, 1.0, -0.5]
@@ -90,7 +90,7 @@ def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
     Raises:
       FsbError: if p is not [n] in [0, 1], or there are not 2^n values.
 
-    Source: Pervez et al. 2020, eq. 3.
+    Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, eq. 3.
 
     >>> z = states(2, Bernoulli(-1.0, 1.0))
     >>> transform(z[:, 0] * z[:, 1] + 3, [0.5, 0.5]).tolist()
@@ -106,7 +106,7 @@ def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
 
     At states of probability 0 it returns the value with deterministic units at their only value.
 
-    Source: Pervez et al. 2020, eq. 2.
+    Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, eq. 2.
 
     >>> inverse(transform([1.0, 2.0, 3.0, 5.0], [0.5, 0.2]), [0.5, 0.2]).round(12).tolist()
     [1.0, 2.0, 3.0, 5.0]
@@ -122,7 +122,7 @@ def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarra
     Its spectrum is fhat(S + i) at the sets S without i; E[D_i f] = fhat({i}), and E[(D_i f)^2] is
     the influence of unit i.
 
-    Source: O'Donnell 2014, section 8.4.
+    Source: O'Donnell 2014, arXiv:2105.10386, section 8.4.
 
     >>> discrete_derivative([0.0, 1.0, 4.0, 9.0], [0.5, 0.5], unit=0).tolist()
     [2.0, 4.0, 2.0, 4.0]
@@ -139,7 +139,7 @@ def noise_operator(values: ArrayLike, p: ArrayLike, rho: float) -> np.ndarray:
 
     Multiplies fhat(S) by rho^|S|. Defined at every state, including those of probability 0.
 
-    Source: O'Donnell 2014, section 8.4; as an estimator, ``fsb.noise_operator``.
+    Source: O'Donnell 2014, arXiv:2105.10386, section 8.4; as an estimator, ``fsb.noise_operator``.
 
     >>> noise_operator([0.0, 1.0], [0.25], rho=0.5).tolist()
     [0.125, 0.625]
@@ -214,7 +214,7 @@ def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
     The paper's factor 2 / sigma_i, with sigma_i the deviation of a unit in {-1, 1}, is equivalent.
     This is the mean of REINFORCE.
 
-    Source: Pervez et al. 2020, Lemma 1.
+    Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, Lemma 1.
 
     >>> logit_gradient(transform([0.0, 1.0], [0.2]), [0.2]).round(12).tolist()
     [0.16]

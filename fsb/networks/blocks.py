@@ -128,7 +128,7 @@ class Block(nn.Module):
 
     A shortcut around a change of shape is a 1 x 1 convolution with its norm.
 
-    Source: He et al. 2016 (Deep Residual Learning), Figure 5 (left) and option B.
+    Source: He et al. 2016 (Deep Residual Learning), arXiv:1512.03385, Figure 5 (left), option B.
 
     Attributes:
       features: channels of the result.

@@ -70,7 +70,7 @@ def group_norm(x: Array, scale: Array, bias: Array) -> Array:
 
     Its statistics are float32. It does not mix the examples of a batch.
 
-    Source: Wu & He 2018 (Group Normalization).
+    Source: Wu & He 2018 (Group Normalization), arXiv:1803.08494.
     """
     groups = math.gcd(x.shape[-1], 8)
     h = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
@@ -91,7 +91,7 @@ def batch_norm(
     Args:
       fixed: mean and variance to take in place of the batch's, which mix its examples.
 
-    Source: Ioffe & Szegedy 2015 (Batch Normalization), Algorithm 1.
+    Source: Ioffe & Szegedy 2015 (Batch Normalization), arXiv:1502.03167, Algorithm 1.
     """
     h = x.astype(jnp.float32)
     mean, variance = fixed or (h.mean((0, 1, 2)), h.var((0, 1, 2)))

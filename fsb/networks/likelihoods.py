@@ -90,7 +90,7 @@ class DiscretizedLogisticLikelihood:
     but the bins of the first and last level are open, so that the masses sum to 1. Finite, with
     finite gradients, for any location.
 
-    Source: Salimans et al. 2017 (PixelCNN++), eqs 1-2, without the mixture.
+    Source: Salimans et al. 2017 (PixelCNN++), arXiv:1701.05517, eqs. 1-2, without the mixture.
 
     Args:
       low, high: bounds of the log scale.

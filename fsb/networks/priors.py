@@ -49,7 +49,8 @@ class Autoregressive(nn.Module):
 
     All eta of a given z in one masked product; a draw takes D steps.
 
-    Source: Gregor et al. 2014 (Deep AutoRegressive Networks), eq. 4: the latent layer of fDARN.
+    Source: Gregor et al. 2014 (Deep AutoRegressive Networks), arXiv:1310.8499, eq. 4: the latent
+    layer of fDARN.
     """
 
     units: tuple[int, ...]

@@ -137,8 +137,8 @@ def sresnet(
     top's prior, and the first and last convolutions are inferred or chosen here: the numbers above
     leave little else.
 
-    Source: Pervez, Cohen & Gavves 2020 (FouST), sections 6.2 and 6.3, appendix E.2; blocks: He et
-    al. 2016.
+    Source: Pervez, Cohen & Gavves 2020 (FouST), https://proceedings.mlr.press/v119/pervez20a.html,
+    sections 6.2 and 6.3, appendix E.2; blocks: He et al. 2016, arXiv:1512.03385.
 
     Args:
       shape: of one image, (H, W) or (H, W, C), of any size.

@@ -27,7 +27,8 @@ class StructuredPrediction(nn.Module):
     The collection ``constants`` holds the data mean ("mean", shaped like one example): it centres
     the input and gives the output its offset.
 
-    Source: Raiko et al. 2015; Gu et al. 2016 (MuProp), section 5.1.
+    Source: Raiko et al. 2015, arXiv:1406.2989; Gu et al. 2016 (MuProp), arXiv:1511.05176,
+    section 5.1.
     """
 
     shape: tuple[int, ...]  # of both halves together

@@ -29,7 +29,7 @@ class VAE(nn.Module):
     The collection ``constants`` holds the data mean ("mean", shaped like one example): it centres
     the input and gives the output its offset.
 
-    Source: Tucker et al. 2017 (REBAR), sigmoid belief nets of the experiments.
+    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370, sigmoid belief nets of the experiments.
     """
 
     shape: tuple[int, ...]

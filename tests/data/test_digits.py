@@ -24,5 +24,5 @@ def test_static_digits_are_fixed_by_the_seed():
 
 
 def test_a_root_is_a_mistake():
-    with pytest.raises(FsbError, match=r"embedded"):
+    with pytest.raises(FsbError, match=r"takes no folder"):
         digits(root="somewhere")

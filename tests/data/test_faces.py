@@ -43,7 +43,7 @@ def test_the_toronto_file_without_its_nobodies(tmp_path, images):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.zeros((4, 6, 4), np.uint8), "subject": [0, 0, 1, 1]}, "2 persons"),
+        ({"images": np.zeros((4, 6, 4), np.uint8), "subject": [0, 0, 1, 1]}, "2 people"),
         ({"images": np.zeros((4, 6, 4)), "subject": [0, 0, 1, 1]}, "uint8"),
         ({"images": np.zeros((4, 6, 4), np.uint8), "subject": [0, 1]}, "one subject each"),
         ({"images": np.zeros((4, 6, 4), np.uint8)}, "subject"),

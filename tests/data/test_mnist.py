@@ -61,7 +61,7 @@ def test_the_cache_serves_when_the_files_are_gone(mnist_root):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: mnist(), "no train-images.*give data.root=FOLDER, set FSB_DATA"),
+        (lambda root: mnist(), "no train-images.*set data.root=FOLDER or FSB_DATA"),
         (lambda root: mnist(str(root / "nope")), "data.root=.*nope: there is no such folder"),
         (lambda root: mnist(str(root.parent / "empty")), "no train-images.* in .*empty"),
         (lambda root: mnist(str(root), "dynamik"), "did you mean dynamic"),
