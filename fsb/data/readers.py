@@ -91,7 +91,7 @@ def read_idx(path: Path) -> np.ndarray:
         bounded(size, path, MOST_STREAMED)
         content = file.read(
             size + 1
-        )  # one more byte shows that the file is longer than its header says
+        )  # one more byte shows a longer file
         return np.frombuffer(content, np.uint8).reshape(shape)
 
 
