@@ -21,18 +21,20 @@ from fsb.training.setup import Parts, reopen
 WHICH = {"last": "latest", "best": "best"}
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig) -> tuple[DictConfig, Parts]:
     """Whether there is such a run, its data, and a checkpoint."""
-    reopen(config.run, config.devices, config.data_root, config.modules)
+    opened = reopen(config.run, config.devices, config.data_root, config.modules)
     if not Checkpoints(Path(config.run) / "checkpoints").steps():
         raise FsbError(f"{config.run}: it holds no checkpoint yet")
+    return opened
 
 
 @program("evaluate", Evaluate, check)
-def main(config: DictConfig) -> None:
+def main(config: DictConfig, checked: tuple[DictConfig, Parts] | None) -> None:
     """Evaluate a run; the numbers and pictures go into its folder, under evaluation/."""
     compilation_cache(config.compilation_cache)
-    saved, parts = reopen(config.run, config.devices, config.data_root, config.modules)
+    opened = checked or reopen(config.run, config.devices, config.data_root, config.modules)
+    saved, parts = opened
     folder = Path(config.run)
     checkpoints = Checkpoints(folder / "checkpoints")
     state, step = checkpoints.restore(parts.first_state(), WHICH[config.checkpoint])

@@ -39,9 +39,9 @@ def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:
 
 
 @program("prepare", Prepare)
-def main(config: Any) -> None:
+def main(config: Any, _: None) -> None:
     """Prepare the data set of the configuration and print what it is."""
-    for name, value in prepare(lambda: build(config.data, modules=config.modules)).items():
+    for name, value in prepare(lambda: build(config, "data")).items():
         print(f"{name:>10}  {value}")
 
 

@@ -47,16 +47,18 @@ CHANGEABLE = (
 """What may be given anew with resume=...; all else is the run's own."""
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig) -> Parts | None:
     """Whether the run could start: everything is built once, and one step traced."""
     if config.resume:
         load_run_config(config.resume, Train, config.modules)
-    else:
-        try_step(assemble(config))
+        return None
+    parts = assemble(config)
+    try_step(parts)
+    return parts
 
 
 @program("train", Train, check)
-def main(config: DictConfig) -> None:
+def main(config: DictConfig, checked: Parts | None) -> None:
     """Train, then evaluate; everything goes into the run folder."""
     compilation_cache(config.compilation_cache)
     devices.join(**config.distributed)
@@ -66,14 +68,14 @@ def main(config: DictConfig) -> None:
         config = resumed(config, hydra.overrides.task)
         parts = assemble(config)
     else:
-        parts = assemble(config)
+        parts = checked or assemble(config)
         chosen = any(".dir=" in override for override in hydra.overrides.hydra)
         folder = new_folder(Path(hydra.runtime.output_dir), exact=chosen)
     plain = OmegaConf.to_container(config, resolve=True)
     if jax.process_index() == 0:
         write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
-    log = build(config.logger, folder, plain, modules=config.modules)
+    log = build(config, "logger", folder, plain)
     try:
         train(parts, config, folder, log)
     finally:

@@ -24,7 +24,7 @@ from fsb.storage.provenance import provenance
 
 
 @program("bench", Bench)
-def main(config: Any) -> None:
+def main(config: Any, _: None) -> None:
     """Measure, print the tables, and save them in the folder of the run, in place of older ones."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     seconds = measure(chunks(config), config.rounds)

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fsb.constraints import Count, Natural, Range, Seed
+from annotated_types import Ge
+
+from fsb.constraints import Count, Natural, Seed
 from fsb.errors import FsbError
 
 
@@ -84,7 +86,7 @@ class Lab:
     problem: dict
     estimators: Any
     leave_out: list[str]
-    batches: Annotated[int, Range(3)]
+    batches: Annotated[int, Ge(3)]
     draws: Count
     chunk_size: Count
     fit_steps: Natural

@@ -22,6 +22,7 @@ from fsb.diagnostics import exact_gradient, mixes_examples
 from fsb.errors import FsbError
 from fsb.lab import selection
 from fsb.lab.measure import enumerable, measure, rows, sizes
+from fsb.lab.problems import Problem
 from fsb.lab.report import pictures, table, write_parameters
 from fsb.runtime.xla import compilation_cache
 from fsb.sites import trace_sites
@@ -30,17 +31,18 @@ from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import provenance
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig) -> Problem:
     """Whether the estimators and the problem are there, and one can serve the other."""
-    problem = build(config.problem, modules=config.modules)
+    problem = build(config, "problem")
     selection.require_one(selection.chosen(config), problem)
+    return problem
 
 
 @program("lab", Lab, check)
-def main(config: DictConfig) -> None:
+def main(config: DictConfig, checked: Problem | None) -> None:
     """Measure, print the table, and save it with its picture in a folder of its own."""
     compilation_cache(config.compilation_cache)
-    problem = build(config.problem, modules=config.modules)
+    problem = checked or build(config, "problem")
     estimators, refused = selection.serving(selection.chosen(config), problem)
     params = next(iter(problem.points.values()))
     if mixes_examples(problem.loss, params, jax.random.key(config.seed)):

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 from omegaconf import DictConfig, OmegaConf
 
-from fsb.cli.factory import build, from_file
+from fsb.cli.factory import build
+from fsb.cli.modules import from_file
 from fsb.cli.program import configs_dir
 from fsb.errors import FsbError, unknown
 from fsb.gradients import init, stateful_value_and_grad
@@ -98,13 +99,13 @@ def _made(entry: Any, where: str, names: list[str], modules: list[str]) -> tuple
         if entry not in names:
             raise unknown(where, entry, names)
         node = OmegaConf.load(configs_dir() / "estimator" / f"{entry}.yaml")
-        name, estimator = entry, build(node, modules=modules)
+        name, estimator = entry, build({"estimator": node, "modules": modules}, "estimator")
     elif OmegaConf.is_dict(entry) and "_target_" in entry:
         settings = {key: value for key, value in entry.items() if key != "_target_"}
         plain = [f"{k}={v}" for k, v in settings.items() if not OmegaConf.is_config(v)]
         factory = str(entry["_target_"]).rpartition(".")[2]
         name = f"{factory}({', '.join(plain)})" if plain else factory
-        estimator = build(entry, modules=modules)
+        estimator = build({"estimator": entry, "modules": modules}, "estimator")
     else:
         raise FsbError(
             f"{where}: {entry} is not a name, path/to/file.py:factory or {{_target_: ...}}"

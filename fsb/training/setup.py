@@ -129,9 +129,7 @@ def reopen(
 
 def _part(config: DictConfig, name: str, *args: Any) -> Any:
     """What the group ``name`` of the configuration describes."""
-    if "_target_" not in config[name]:
-        raise FsbError(f"{name}: its configuration has no _target_, the name of a factory")
-    return build(config[name], *args, modules=config.modules)
+    return build(config, name, *args)
 
 
 def _likelihood(name: str | None, natural: str) -> Likelihood:
