@@ -19,6 +19,16 @@ class Diverged(FsbError):
     exit_code = 3
 
 
+def nearest(word: Any, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """What to say of the name most like a word: "; did you mean ...?", or nothing if none is near.
+
+    >>> nearest("fosut", ["st", "foust"])
+    '; did you mean foust?'
+    """
+    near = difflib.get_close_matches(str(word), sorted(names), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:
     """The error for a word that is none of the choices: names the nearest and all of them.
 
@@ -26,9 +36,8 @@ def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:
     FsbError("estimator: unknown 'fosut'; did you mean foust? (choices: foust, st)")
     """
     names = sorted(set(choices))
-    near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return FsbError(f"{where}: unknown {word!r}{hint} (choices: {', '.join(names) or 'none'})")
+    listed = ", ".join(names) or "none"
+    return FsbError(f"{where}: unknown {word!r}{nearest(word, names)} (choices: {listed})")
 
 
 def first_line(error: BaseException) -> str:

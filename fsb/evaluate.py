@@ -14,7 +14,6 @@ from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.provenance import factory_name, provenance
-from fsb.storage.run_folder import require_own
 from fsb.training import evaluation, images
 from fsb.training.results import bits, bounds, variables
 from fsb.training.setup import Parts, reopen
@@ -25,7 +24,6 @@ WHICH = {"last": "latest", "best": "best"}
 def check(config: DictConfig) -> tuple[DictConfig, Parts]:
     """Opens the run, so that one that cannot be evaluated is refused at the start."""
     saved, parts = reopen(config.run, config.devices, config.data_root, config.modules)
-    require_own(config.run)
     if not Checkpoints(Path(config.run) / "checkpoints").steps():
         raise FsbError(f"{config.run}: it holds no checkpoint yet")
     return saved, parts

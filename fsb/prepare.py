@@ -44,7 +44,7 @@ def prepare(make: Callable[[], Dataset]) -> dict[str, Any]:
 @program("prepare", Prepare)
 def main(config: Any, checked: None) -> None:
     """Prepare the data set of the configuration and describe it."""
-    for name, value in prepare(lambda: build(config.data, modules=config.modules)).items():
+    for name, value in prepare(lambda: build(config, "data")).items():
         print(f"{name:>10}  {value}")
 
 

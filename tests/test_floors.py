@@ -187,7 +187,7 @@ def test_every_part_builds(group, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (config,) = preflight("train", [f"{group}={name}"], Train)
     given = {"model": ((4, 4), None)}.get(group, ())
-    assert build(config[group], *given) is not None
+    assert build(config, group, *given) is not None
 
 
 @pytest.mark.parametrize("name", options("data") + options("logger"))

@@ -1,250 +1,182 @@
 """Building what a configuration names: ``_target_`` is a factory, the other keys its arguments.
 
-Stricter than ``hydra.utils.instantiate``, for a configuration may come from a stranger: only
-factories of this library, and of modules the user trusts, can be named.
+Stricter than ``hydra.utils.instantiate``, for a configuration may come from a stranger: each key
+takes factories of one kind, from this library or from modules that the user trusts.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from fsb.cli.compose import cause
-from fsb.cli.validate import check_keys, convert
-from fsb.errors import FsbError, unknown
+from fsb.cli.modules import imported, public, within
+from fsb.cli.validate import arguments, check_keys
+from fsb.errors import FsbError, nearest, unknown
 
-FACTORIES = (
-    "fsb.data",
-    "fsb.distributions",
-    "fsb.estimators",
-    "fsb.storage.loggers.no_logger",
-    "fsb.storage.loggers.wandb_logger",
-    "fsb.networks",
-    "fsb.objectives",
-    "fsb.optimizers",
-    "fsb.lab.problems",
+
+class Kind(NamedTuple):
+    """Factories of one kind: those called ``names`` in ``module``, or all in its __all__."""
+
+    what: str
+    module: str
+    names: str = ""
+
+    def choices(self) -> list[str]:
+        return self.names.split() or importlib.import_module(self.module).__all__
+
+
+DATA = "cifar10 digits faces fashion_mnist miniimagenet mnist mnist_static omniglot"
+ESTIMATOR = Kind("an estimator", "fsb.estimators")
+OPTIMIZER = Kind("an optimizer", "fsb.optimizers", "adam sgd")
+KINDS = {
+    "data": Kind("a data set", "fsb.data", DATA),
+    "model": Kind("a network", "fsb.networks", "sresnet structured vae"),
+    "estimator": ESTIMATOR,
+    "estimators": ESTIMATOR,
+    "objective": Kind("an objective", "fsb.objectives", "elbo sampled_elbo"),
+    "optimizer": OPTIMIZER,
+    "control_optimizer": OPTIMIZER,
+    "logger": Kind("a logger", "fsb.storage.loggers", "no_logger wandb_logger"),
+    "problem": Kind("a problem", "fsb.lab.problems", "file mlp polynomial run sbn toy"),
+}
+"""What each key of a configuration may name; no other key may name anything."""
+
+INNER = {
+    "fsb.estimators": (ESTIMATOR,),
+    "fsb.networks": (Kind("a distribution", "fsb.distributions"),),
+}
+"""What the arguments of a factory of this library may name."""
+
+OWN = (
+    *(KINDS[key] for key in ("data", "model", "objective", "optimizer")),
+    *sum(INNER.values(), ()),
 )
-"""What any configuration may name: these, and what these modules define or list in __all__.
-
-Not among them are the programs, this machinery and whatever writes where its arguments say.
-"""
+"""What the arguments of a factory of the user's own may name."""
 
 _TARGET = "_target_"
+_UNBUILT = object()  # stands for an object in ``verify``
 
 
-def build(node: Any, *args: Any, modules: Iterable[str] = (), **kwargs: Any) -> Any:
-    """The object a configuration describes.
+def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+    """The object that the configuration describes at a key.
 
     ``_target_`` is ``module.name`` of a public function or class, the other keys are its
-    arguments, checked against its signature and type annotations. Nodes inside, also in lists and
-    in groups of keys, are built first. A node without ``_target_`` is returned as plain data.
+    arguments, checked against its signature and type annotations. Everything is checked before
+    anything is called; nodes inside, also in lists and in groups of keys, are built first.
 
     Args:
-      node: a node of a configuration, or plain data of that shape.
+      config: a configuration, or plain data of that shape. Its ``modules`` are the user's own,
+        which may be named at any key.
+      key: one of ``KINDS``.
       *args, **kwargs: arguments that the program gives; the configuration may not name them.
-      modules: the user's own modules that may be named, beside ``FACTORIES``.
 
     Raises:
-      FsbError: the target is not allowed or does not exist; an argument is unknown, missing, given
-        twice or of the wrong type; or the factory itself refuses.
+      FsbError: if a target is of another kind or does not exist; an argument is unknown, missing,
+        given twice or of the wrong type; or the factory itself refuses.
 
-    >>> build({"_target_": "fsb.distributions.Bernoulli", "low": -1})
-    Bernoulli(low=-1.0, high=1.0)
-    >>> build({"_target_": "fsb.estimators.foust", "dleta": 0.1})
+    >>> build({"estimator": {"_target_": "fsb.estimators.foust", "dleta": 0.1}}, "estimator")
     Traceback (most recent call last):
-    fsb.errors.FsbError: arguments: unknown 'dleta'; did you mean delta? (choices: delta, ...)
-    >>> build({"_target_": "os.system", "command": "true"})
+    fsb.errors.FsbError: estimator: unknown 'dleta'; did you mean delta? (choices: delta, ...)
+    >>> build({"estimator": {"_target_": "os.system", "command": "true"}}, "estimator")
     Traceback (most recent call last):
-    fsb.errors.FsbError: _target_: os.system is not allowed, only what is in fsb.data, ...
+    fsb.errors.FsbError: estimator._target_: os.system is not an estimator; choose from ...
     """
 
-    def call(factory: Callable, path: str, given: Mapping, args: tuple, kwargs: Mapping) -> Any:
-        _require(factory, path, given, args, kwargs)
-        try:
-            return factory(*args, **given, **kwargs)
-        except FsbError as error:
-            named = not path or str(error).startswith((f"{path}.", f"{path}:"))
-            raise FsbError(str(error) if named else f"{path}: {error}") from error
+    def make(factory: Callable, path: str, values: Mapping) -> Any:
+        return _call(factory, path, values, *((args, kwargs) if path == key else ((), {})))
 
-    plain, path = _plain(node)
-    return _visit(plain, path, tuple(modules), call, args, kwargs)
+    verify(config, key)
+    return _visit(config, key, make)
 
 
-def verify(node: Any, modules: Iterable[str] = ()) -> None:
-    """Check what ``build`` would check, calling nothing; arguments may be missing.
+def verify(config: Any, key: str) -> None:
+    """Raises FsbError as ``build`` would, but calls nothing; arguments may be missing."""
 
-    Raises:
-      FsbError: as ``build``.
+    def make(factory: Callable, path: str, values: Mapping) -> Any:
+        arguments(factory, values, path)
+        return _UNBUILT
+
+    _visit(config, key, make)
+
+
+def checked(values: Mapping, schema: Any) -> DictConfig:
+    """The configuration of these values, converted, and closed to new keys.
+
+    Raises FsbError if a key is unknown, missing or wrong, or so is an argument of a factory.
     """
-    plain, path = _plain(node)
-    _visit(plain, path, tuple(modules), lambda *_: _Unbuilt(), (), {})
-
-
-def checked(config: DictConfig, schema: Any) -> DictConfig:
-    """The configuration with its keys checked and converted, resolved, and closed to new keys.
-
-    Raises:
-      FsbError: a key is unknown, missing or wrong, or so is an argument of a factory.
-    """
-    keys = [str(key) for key in config if key != "hydra"]
-    try:
-        values = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
-    except OmegaConfBaseException as error:
-        raise FsbError(f"{error.full_key}: {cause(error)}") from None
-    values = check_keys(schema, cast(dict, values))
-    modules = values.get("modules", ())
-    for i, name in enumerate(modules):
+    values = dataclasses.asdict(check_keys(schema, values))
+    for i, name in enumerate(values["modules"]):
         imported(name, f"modules[{i}]")
     for key, value in values.items():
-        if isinstance(value, dict):
-            verify({key: value}, modules)
+        if isinstance(value, dict | list):
+            verify(values, key)
     result = OmegaConf.create(values)
     OmegaConf.set_struct(result, True)
     return result
 
 
-class _Unbuilt:
-    """Stands for an object that ``verify`` does not build."""
+def _visit(config: Any, key: str, make: Callable) -> Any:
+    """What stands at a key, each node that has a _target_ made by ``make``, inner ones first."""
+    if OmegaConf.is_config(config):
+        config = OmegaConf.to_container(config)
+    modules = tuple(config.get("modules", ()))
 
-    def __repr__(self) -> str:
-        return "an object"
+    def visit(value: Any, path: str, kinds: tuple[Kind, ...]) -> Any:
+        if isinstance(value, list):
+            return [visit(item, f"{path}[{i}]", kinds) for i, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if _TARGET in value:
+            factory, kinds = resolve(value[_TARGET], kinds, modules, f"{path}.{_TARGET}")
+        items = {k: visit(v, f"{path}.{k}", kinds) for k, v in value.items() if k != _TARGET}
+        return make(factory, path, items) if _TARGET in value else items
 
-
-def _plain(node: Any) -> tuple[Any, str]:
-    if not OmegaConf.is_config(node):
-        return node, ""
-    path = node._get_full_key(None) if isinstance(node, DictConfig) else ""
-    return OmegaConf.to_container(node, resolve=True), path
-
-
-def _visit(
-    value: Any, path: str, modules: tuple, make: Callable, args: tuple, kwargs: Mapping
-) -> Any:
-    if isinstance(value, list):
-        items = enumerate(value)
-        return [_visit(item, f"{path}[{i}]", modules, make, (), {}) for i, item in items]
-    if not isinstance(value, dict):
-        return value
-    dot = f"{path}." if path else ""
-    children = {
-        key: _visit(item, f"{dot}{key}", modules, make, (), {})
-        for key, item in value.items()
-        if key != _TARGET
-    }
-    if _TARGET not in value:
-        return children
-    factory = resolve(value[_TARGET], modules, f"{dot}{_TARGET}")
-    given = _arguments(factory, path, children, args, kwargs)
-    return make(factory, path, given, args, kwargs)
+    if key in KINDS and isinstance(config[key], dict) and _TARGET not in config[key]:
+        raise FsbError(f"{key}: its configuration has no _target_, the name of a factory")
+    return visit(config[key], key, (KINDS[key],) if key in KINDS else ())
 
 
-def _arguments(
-    factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping
-) -> dict[str, Any]:
-    """The values as the factory's annotations ask for them; unknown names are refused."""
-    dot = f"{path}." if path else ""
-    parameters = _parameters(factory)
-    passed = {*list(parameters)[: len(args)], *kwargs}
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    hints = {key: p.annotation for key, p in parameters.items() if p.kind in kinds}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        hints = {**dict.fromkeys(values, Any), **hints}
-    for key in values:
-        if not isinstance(key, str) or key.startswith("_"):
-            raise FsbError(f"{dot}{key}: only _target_ and arguments may stand here")
-        if key in passed:
-            raise FsbError(f"{dot}{key}: is given by the program, not by the configuration")
-        if key not in hints:
-            raise unknown(path or "arguments", key, hints.keys() - passed)
-    return {key: convert(value, hints[key], f"{dot}{key}") for key, value in values.items()}
-
-
-def _parameters(factory: Callable) -> Mapping[str, inspect.Parameter]:
+def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Any:
+    signature = inspect.signature(factory)
+    given = {*list(signature.parameters)[: len(args)], *kwargs}
+    values = arguments(factory, values, path, given)
     try:
-        return inspect.signature(factory, eval_str=True).parameters
-    except NameError:  # a name that only the type checker imports: the types go unchecked
-        return inspect.signature(factory).parameters
-
-
-def _require(factory: Callable, path: str, given: Mapping, args: tuple, kwargs: Mapping) -> None:
-    try:
-        inspect.signature(factory).bind(*args, **given, **kwargs)
+        signature.bind(*args, **values, **kwargs)
     except TypeError as error:
-        where = path or "arguments"
-        raise FsbError(f"{where}: {error} of {factory.__module__}.{factory.__name__}") from None
+        raise FsbError(f"{path}: {error} of {factory.__module__}.{factory.__name__}") from None
+    try:
+        return factory(*args, **values, **kwargs)
+    except FsbError as error:
+        named = str(error).startswith((f"{path}.", f"{path}:"))
+        raise FsbError(str(error) if named else f"{path}: {error}") from error
 
 
-def resolve(target: Any, modules: Iterable[str] = (), where: str = _TARGET) -> Callable:
-    """The function or class called ``target``: one of ``FACTORIES``, or defined in ``modules``.
+def resolve(
+    target: Any, kinds: tuple[Kind, ...], modules: tuple[str, ...], where: str = _TARGET
+) -> tuple[Callable, tuple[Kind, ...]]:
+    """The factory called ``target``, and the kinds that its arguments may name.
 
-    Raises:
-      FsbError: the name is private, is not one of those, or does not exist.
+    Raises FsbError if it is neither of one of the kinds nor public in one of the modules.
     """
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(p.isidentifier() and not p.startswith("_") for p in parts):
         raise FsbError(f"{where}: {target} is not a public dotted name, such as fsb.estimators.st")
-    home, name = ".".join(parts[:-1]), parts[-1]
-    if not _within(home, modules) and home not in FACTORIES and target not in FACTORIES:
-        allowed = f"{', '.join(FACTORIES)} and the modules=[...] of the command line"
-        raise FsbError(f"{where}: {target} is not allowed, only what is in {allowed}")
-    module = imported(home, where)
-    public = _public(module, (home, *modules))
-    if name not in public:
-        raise unknown(where, target, [f"{home}.{key}" for key in public])
-    return public[name]
-
-
-def imported(name: str, where: str) -> ModuleType:
-    """The module called ``name``; ``FsbError`` if there is none. What it raises itself is a bug."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not _within(name, (error.name,)):
-            raise  # the module is there, and lacks another
-        raise FsbError(f"{where}: there is no module {error.name}") from None
-
-
-def _public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:
-    """The factories of a module: those in ``__all__``, else those it does not merely import."""
-    names = getattr(module, "__all__", None)
-    if names is None:
-        names = [
-            name
-            for name, item in vars(module).items()
-            if not name.startswith("_") and _within(getattr(item, "__module__", None), owners)
-        ]
-    return {name: item for name in names if callable(item := getattr(module, name))}
-
-
-def _within(name: Any, modules: Iterable[Any]) -> bool:
-    return any(f"{name}.".startswith(f"{module}.") for module in modules)
-
-
-def from_file(text: str, where: str) -> Any:
-    """What a Python file of the user's calls by a name: "path/to/file.py:name".
-
-    Raises:
-      FsbError: the text is not of this form, there is no such file, or nothing of that name in it.
-    """
-    path, _, name = text.rpartition(":")
-    if not path.endswith(".py") or not name.isidentifier():
-        raise FsbError(f"{where}={text}: write it as path/to/file.py:name")
-    if not Path(path).is_file():
-        raise FsbError(f"{where}={text}: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec is not None  # the name ends in .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, name):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise unknown(where, name, public)
-    return getattr(module, name)
+    home, _, name = target.rpartition(".")
+    if within(home, modules):
+        own = public(imported(home, where), (home, *modules))
+        if name not in own:
+            raise unknown(where, target, [f"{home}.{key}" for key in own])
+        return own[name], OWN
+    if any(home == kind.module and name in kind.choices() for kind in kinds):
+        return getattr(importlib.import_module(home), name), INNER.get(home, ())
+    what = " or ".join(kind.what for kind in kinds) or "allowed here"
+    names = [f"{kind.module}.{name}" for kind in kinds for name in kind.choices()]
+    near = nearest(target, names, cutoff=0.85) or ";"
+    lists = [f"{kind.module} ({', '.join(kind.choices())})" for kind in kinds]
+    choices = ", ".join([*lists, "your own modules=[...]"])
+    raise FsbError(f"{where}: {target} is not {what}{near} choose from {choices}")

@@ -1,4 +1,4 @@
-"""Command lines: Hydra's whole power, with every mistake told in one line before a folder is made.
+"""Command lines: Hydra's whole power, with every mistake in one line before a folder is made.
 
 A mistake prints ``fsb: error: ...`` on stderr and exits with code 2. Ctrl-C exits with 130. A bug
 shows its traceback and exits with 1.
@@ -7,30 +7,32 @@ shows its traceback and exits with 1.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from hydra._internal.utils import _run_hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fsb.cli.compose import cause, compose, parse_arguments
+from fsb.cli.compose import cause, compose, parse_arguments, run
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
 
-Check = Callable[[DictConfig], None]
+Check = Callable[[DictConfig], Any]
 
 # ``${first:${resume},runs/...}``: the first value that is not null, for folders with a default.
 OmegaConf.register_new_resolver(
     "first", lambda *values: next((v for v in values if v is not None), None), replace=True
 )
+
+# The first job and what its check returned, until a job starts. It is global so that a launcher of
+# other processes does not send it to them.
+_found: list[tuple[DictConfig, Any]] = []
 
 
 def configs_dir() -> Path:
@@ -40,24 +42,24 @@ def configs_dir() -> Path:
 
 
 def program(config_name: str, schema: Any, check: Check | None = None) -> Callable:
-    """Turn ``main(cfg)`` into a command line.
+    """Turn ``main(config, found)`` into a command line.
 
     Flags and overrides are Hydra's, in any order. Before Hydra runs, and so before a folder is
-    made, the configuration of every job is composed and checked (``preflight``). ``main`` gets it
-    checked, converted and resolved. ``FsbError``, there or in ``main``, is printed in one line; in
-    a sweep the other jobs go on. Either way the exit code is 2.
+    made, the configuration of every job is composed and checked. ``FsbError``, there or in
+    ``main``, is printed in one line, and the exit code is 2; in a sweep the other jobs go on.
 
     Args:
       config_name: the primary configuration in ``configs_dir()``, without ".yaml".
       schema: a dataclass of its keys, as in ``fsb.cli.schema``.
-      check: looks deeper than types, at what a single key cannot tell (a missing data root, an
-        impossible combination); raises ``FsbError``. Called once for every job, so be quick.
+      check: sees what a single key cannot tell (a missing data root, an impossible combination);
+        raises ``FsbError``. Called for the first job alone, whose ``main`` gets what it returns, so
+        that nothing is built twice; other jobs get None.
 
     Returns:
       A decorator; what it returns takes the arguments, ``sys.argv[1:]`` if None.
     """
 
-    def decorate(main: Callable[[DictConfig], Any]) -> Callable[..., None]:
+    def decorate(main: Callable) -> Callable[..., None]:
         @functools.wraps(main)
         def job(config: DictConfig) -> Any:
             hydra = HydraConfig.get()
@@ -65,12 +67,13 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
             if sweep:
                 print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
             try:
-                return main(checked(config, schema), None)
+                config = checked(_resolved(config), schema)
+                return main(config, _take(config))
             except FsbError as error:
-                _tell(str(error))
-                if sweep:
-                    raise  # the launcher notes it and goes on with the next job
-                raise SystemExit(2) from None
+                _tell(error)
+                # In a sweep the launcher notes it and goes on with the next job.
+                told = _Told if sweep else SystemExit
+                raise told(error.exit_code) from None
 
         @functools.wraps(main)
         def command(argv: Sequence[str] | None = None) -> None:
@@ -79,63 +82,68 @@ def program(config_name: str, schema: Any, check: Check | None = None) -> Callab
                 args, parser = parse_arguments(argv)
                 if not (args.help or args.hydra_help or args.info or args.shell_completion):
                     preflight(config_name, argv, schema, None if args.cfg else check)
+                run(args, parser, job, configs_dir(), config_name)
             except FsbError as error:
-                _tell(str(error))
-                raise SystemExit(2) from None
-            # Otherwise Hydra prints the errors of jobs itself, and exits with 1 for all of them.
-            os.environ["HYDRA_FULL_ERROR"] = "1"
-            try:
-                _run_hydra(
-                    args=args,
-                    args_parser=parser,
-                    task_function=job,
-                    config_path=str(configs_dir()),
-                    config_name=config_name,
-                )
-            except FsbError:  # of a job in a sweep, printed by the job
-                raise SystemExit(2) from None
+                _tell(error)
+                raise SystemExit(error.exit_code) from None
             except HydraException as error:
                 _tell(cause(error))
                 raise SystemExit(2) from None
             except KeyboardInterrupt:
                 raise SystemExit(130) from None
+            finally:
+                _found.clear()
 
         return command
 
     return decorate
 
 
-def _tell(message: str) -> None:
-    print(f"fsb: error: {message}", file=sys.stderr)
+class _Told(FsbError):
+    """The error of a job in a sweep, after it was printed."""
+
+    def __init__(self, exit_code: int):
+        self.exit_code = exit_code
+
+
+def _tell(message: object) -> None:
+    if not isinstance(message, _Told):
+        print(f"fsb: error: {message}", file=sys.stderr)
+
+
+def _take(config: DictConfig) -> Any:
+    """What the check of the first job found, once; None if that was of another configuration."""
+    first, found = _found.pop() if _found else (None, None)
+    return found if first == config else None
+
+
+def _resolved(config: DictConfig) -> dict:
+    keys = [str(key) for key in config if key != "hydra"]
+    try:
+        values = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
+    except OmegaConfBaseException as error:
+        raise FsbError(f"{error.full_key}: {cause(error)}") from None
+    return cast(dict, values)
 
 
 def preflight(
     config_name: str, argv: Sequence[str], schema: Any, check: Check | None = None
 ) -> list[DictConfig]:
-    """The configurations of the jobs a command line asks for, checked; nothing is written.
+    """The checked configurations of the jobs that the arguments ask for, at most ``MAX_JOBS``.
 
-    Args:
-      config_name, schema, check: as in ``program``.
-      argv: flags and overrides.
-
-    Returns:
-      One configuration for a run; for a sweep one a job, at most ``compose.MAX_JOBS``.
-
-    Raises:
-      FsbError: on the first mistake found.
+    ``check`` is called for the first one; nothing is written. Raises FsbError on a mistake.
     """
     args, _ = parse_arguments(argv)
     jobs = []
     for composed in compose(configs_dir(), config_name, args):
         HydraConfig.instance().set_config(composed)  # interpolations may ask for ${hydra:...}
         try:
-            config = checked(composed, schema)
+            jobs.append(checked(_resolved(composed), schema))
             _check_folder(composed, sweep=not OmegaConf.is_missing(composed.hydra.job, "num"))
-            if check is not None:
-                check(config)
+            if check is not None and len(jobs) == 1:
+                _found[:] = [(jobs[0], check(jobs[0]))]
         finally:
             HydraConfig.instance().cfg = None
-        jobs.append(config)
     return jobs
 
 

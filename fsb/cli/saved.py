@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fsb.cli.compose import cause
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
+from fsb.storage.run_folder import require_own
 
 MAX_CONFIG_BYTES = 1 << 16
 MAX_CONFIG_DEPTH = 50
@@ -27,62 +28,52 @@ RENAMED = {
 def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()) -> DictConfig:
     """The configuration that a run wrote, checked as if a stranger had written it.
 
-    It is plain data: no interpolation is resolved, no alias expanded, no Python object made. It
-    may name only factories of this library and of ``modules``; what it says of modules itself is
-    ignored.
-
-    Args:
-      folder: a run folder, which holds config.yaml.
-      schema: a dataclass of its keys.
-      modules: the user's own modules, from the command line.
+    It is plain data: no interpolation is resolved, no alias expanded, no Python object made. Its
+    keys may name only factories of their kind and of ``modules``; its own ``modules`` are ignored.
 
     Raises:
-      FsbError: the file is not there, too large, not such a configuration, or names what it may
-        not.
+      FsbError: if ``folder`` holds no config.yaml, or one that is too large, no configuration by
+        ``schema``, or names what it may not.
     """
     path = Path(folder) / "config.yaml"
+    if not path.parent.is_dir():
+        raise FsbError(f"run folder {folder}: does not exist")
+    require_own(folder)
     if not path.is_file():
-        if not path.parent.is_dir():
-            raise FsbError(f"run folder {folder}: does not exist")
         raise FsbError(f"run folder {folder}: holds no config.yaml")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
-            raise FsbError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes, not a configuration")
-        if not _harmless(text):
-            raise FsbError(
-                f"{path}: holds an interpolation, an alias or nesting that no run writes"
-            )
+            raise FsbError(f"is larger than {MAX_CONFIG_BYTES} bytes, not a configuration")
+        _require_bounded(text)
         config = OmegaConf.load(io.StringIO(text))
-    except FsbError:  # a ValueError too
-        raise
+        if not isinstance(config, DictConfig):
+            raise FsbError("is not a group of keys")
+        values = _plain(OmegaConf.to_container(config, resolve=False))
+        return checked(values | {"modules": list(modules)}, schema)
     except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise FsbError(f"{path}: {cause(error)}") from None
-    if not isinstance(config, DictConfig):
-        raise FsbError(f"{path}: is not a group of keys")
-    config.modules = list(modules)
-    for node in config.values():
-        if isinstance(node, DictConfig) and node.get("_target_") in RENAMED:
-            node["_target_"] = RENAMED[node["_target_"]]
-    try:
-        return checked(config, schema)
-    except FsbError as error:
-        raise FsbError(f"{path}: {error}") from None
 
 
-def _harmless(text: str) -> bool:
-    """Whether YAML holds only plain data, in an amount that its length bounds."""
-    starts = (
-        yaml.BlockMappingStartToken,
-        yaml.BlockSequenceStartToken,
-        yaml.FlowMappingStartToken,
-        yaml.FlowSequenceStartToken,
-    )
-    ends = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+def _require_bounded(text: str) -> None:
+    """Raises FsbError for YAML that describes more data than its length bounds, or nests deep."""
     depth = 0
-    for token in yaml.scan(text):
-        depth += isinstance(token, starts) - isinstance(token, ends)
-        if depth > MAX_CONFIG_DEPTH or isinstance(token, yaml.AliasToken):
-            return False
-    return "${" not in text
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_CONFIG_DEPTH or isinstance(event, yaml.AliasEvent):
+            raise FsbError("holds an alias or nesting that no run writes")
+
+
+def _plain(value: Any) -> Any:
+    """The data with today's names of factories; an interpolation in it is refused, not resolved."""
+    if isinstance(value, dict):
+        items = {_plain(key): _plain(item) for key, item in value.items()}
+        target = str(items.get("_target_"))
+        return items | {"_target_": RENAMED[target]} if target in RENAMED else items
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) and "${" in value:
+        raise FsbError("holds an interpolation, which no run writes")
+    return value

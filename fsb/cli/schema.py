@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fsb.constraints import Count, Natural, Range, Seed
+from annotated_types import Ge
+
+from fsb.constraints import Count, Natural, Seed
 from fsb.errors import FsbError
 
 
@@ -26,8 +27,14 @@ class Distributed:
             )
         if self.num_processes > 1 and self.coordinator is None:
             raise FsbError("distributed.coordinator: several processes need one, as host:port")
-        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
-            raise FsbError(f"distributed.coordinator: {self.coordinator} is not host:port")
+        if self.coordinator is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise FsbError(
+                f"distributed.coordinator: {self.coordinator} is not host:port, "
+                "with a port from 1 to 65535"
+            )
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Train:
     control_optimizer: dict | None = None
     likelihood: str | None = None
     eval_batch_size: Count = 512
+    on_divergence: Literal["stop", "warn"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Lab:
     problem: dict
     estimators: Any
     leave_out: list[str]
-    batches: Annotated[int, Range(3)]
+    batches: Annotated[int, Ge(3)]
     draws: Count
     chunk_size: Count
     fit_steps: Natural

@@ -1,151 +1,145 @@
-"""What a configuration may hold: names, types and ranges, and the one line that says otherwise."""
+"""What a configuration may hold: pydantic checks types and ranges, names are checked here.
+
+A pydantic model knows no nearest name, and none can have a field called ``copy`` or ``json``.
+"""
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import inspect
 import json
 import pathlib
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union
 
-from fsb.constraints import Range
-from fsb.errors import FsbError, unknown
+from pydantic import BeforeValidator, ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+from fsb.errors import FsbError, nearest, unknown
 
 
-# type: (its name in messages, which plain values will do, how they become one)
-_PLAIN: dict[Any, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
-    int: (
-        "a whole number (int)",
-        lambda v: _number(v) and (isinstance(v, int) or v.is_integer()),
-        int,
-    ),
-    float: ("a number (float)", _number, float),
-    bool: ("true or false (bool)", lambda v: isinstance(v, bool), bool),
-    str: ("text (str)", lambda v: isinstance(v, str | int) and not isinstance(v, bool), str),
-    pathlib.Path: ("a path", lambda v: isinstance(v, str), pathlib.Path),
-    dict: ("a group of keys", lambda v: isinstance(v, dict), dict),
-    type(None): ("null", lambda v: v is None, lambda v: None),
+def _number(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
+    """Refuses what pydantic would read as a number: text, true, false; and nan."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+            raise PydanticKnownError(kind)
+        return value
+
+    return BeforeValidator(check)
+
+
+_RULES: dict[Any, Any] = {
+    int: Annotated[int, _number("int_type")],
+    float: Annotated[float, _number("float_type")],
+    bool: Annotated[bool, Strict()],
+    **{kind: kind for kind in (str, pathlib.Path, types.NoneType)},
 }
-_LISTS = (list, tuple, collections.abc.Sequence)
-_UNIONS = (typing.Union, types.UnionType)
-_ANYTHING = (Any, object, inspect.Parameter.empty)
+_GROUPS: dict[Any, Any] = {Union: Union, types.UnionType: Union, list: list, tuple: tuple}
+_GROUPS |= {dict: dict, Mapping: dict, Sequence: list, Collection: list, Iterable: list}
 
 
-def _kind(hint: Any) -> str:
+def _strict(hint: Any) -> Any:
+    """The annotation for pydantic; Any if it says nothing that a configuration can hold."""
     origin, options = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is Annotated:
-        return _kind(options[0])
-    if origin in _UNIONS:
-        return " or ".join(map(_kind, options))
-    if origin in _LISTS:
-        return "a list, written [a,b]"
-    if origin in _PLAIN:
-        return _PLAIN[origin][0]
-    return f"{getattr(origin, '__name__', origin)}, made by a _target_"
+        return Annotated[(_strict(options[0]), *options[1:])]
+    if origin is Literal:
+        return hint
+    if origin in _RULES:
+        return _RULES[origin]
+    if origin in _GROUPS:
+        inner = tuple(option if option is ... else _strict(option) for option in options)
+        return _GROUPS[origin][inner] if inner else _GROUPS[origin]
+    if not isinstance(origin, type) or origin in (Any, object, inspect.Parameter.empty):
+        return Any
 
+    def made(value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str | list | dict):
+            raise PydanticCustomError("made", f"Input should be {origin.__name__} from a _target_")
+        return value
 
-def _show(value: Any) -> str:
-    return (value or "''") if isinstance(value, str) else json.dumps(value, default=repr)
+    return Annotated[Any, BeforeValidator(made)]
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:
     """The value of a key as its type annotation asks for it.
 
     Whole floats become int (``max_steps=1e4``), numbers float, lists tuple where asked. A class
-    of another kind refuses plain values, for only a ``_target_`` can make one; annotations that
-    say nothing a configuration can hold let everything through.
-
-    Args:
-      value: plain data, as YAML gives it, or an object already built.
-      hint: a type annotation; ``Range`` in ``Annotated`` is checked.
-      path: the full name of the key, for messages.
+    refuses plain values, for only a ``_target_`` can make one.
 
     Raises:
-      FsbError: the value is of another type, or outside its range.
+      FsbError: if the value is of another type, or outside the range in ``Annotated``.
 
     >>> convert(1e4, int, "max_steps")
     10000
     >>> convert("abc", float, "estimator.delta")
     Traceback (most recent call last):
-    fsb.errors.FsbError: estimator.delta: abc is not a number (float)
+    fsb.errors.FsbError: estimator.delta: must be a valid number, got "abc"
     """
     if value == "???":
         raise FsbError(f"{path}: is required; give {path}=...")
-    if hint in _ANYTHING or isinstance(hint, str):
-        return value
-    wrong = FsbError(f"{path}: {_show(value)} is not {_kind(hint)}")
-    origin, options = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin is Annotated:
-        value = convert(value, options[0], path)
-        for rule in options[1:]:
-            if isinstance(rule, Range):
-                rule.check(value, path)
-        return value
-    if origin in _UNIONS:
-        return _convert_union(value, options, path, wrong)
-    if origin is Literal:
-        if value not in options:
-            raise unknown(path, value, map(str, options))
-        return value
-    if origin in _LISTS:
-        if not isinstance(value, list | tuple):
-            raise wrong
-        item = options[0] if options else Any
-        items = [convert(entry, item, f"{path}[{i}]") for i, entry in enumerate(value)]
-        return tuple(items) if origin is tuple else items
-    if dataclasses.is_dataclass(origin) and isinstance(value, dict):
-        return check_keys(origin, value, f"{path}.")
-    if origin in _PLAIN:
-        _, fits, make = _PLAIN[origin]
-        if not fits(value):
-            raise wrong
-        return make(value)
-    if isinstance(origin, type) and (value is None or isinstance(value, bool | int | float | str)):
-        raise wrong
-    return value
+    try:
+        adapter = TypeAdapter(_strict(hint), config=ConfigDict(coerce_numbers_to_str=True))
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first, *others = error.errors()
+    # Pydantic's places have names of branches of a union in them, such as "list[int]".
+    place = [part for part in first["loc"] if isinstance(part, int) or "[" not in part]
+    where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    wrong = first["input"]
+    said = [e["msg"] for e in (first, *others) if e["input"] is wrong]
+    must = " or ".join(dict.fromkeys(re.sub(", (got|unable).*", "", line) for line in said))
+    must = must.replace("Input should be", "must be", 1).replace("Input should be ", "")
+    must = must.replace("greater than or equal to", "at least")
+    must = must.replace("less than or equal to", "at most")
+    near = nearest(wrong, re.findall("'(.*?)'", must))
+    got = json.dumps(wrong, default=lambda _: "an object", ensure_ascii=False)
+    raise FsbError(f"{where}: {must}, got {got}{near}")
 
 
-def _convert_union(value: Any, options: tuple, path: str, wrong: FsbError) -> Any:
-    if value is None and type(None) in options:
-        return None
-    several = [option for option in options if option is not type(None)]
-    for option in several:
-        try:
-            return convert(value, option, path)
-        except FsbError:
-            if len(several) == 1 and _number(value):
-                raise  # what a range says is worth more than the list of types
-    raise wrong
+def arguments(
+    function: Callable, values: Mapping, path: str = "", given: Collection[str] = ()
+) -> dict[str, Any]:
+    """The values of some of a function's arguments, as its annotations ask for them.
 
-
-def check_keys(schema: Any, values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The values of a dataclass's keys, converted; its ``__post_init__`` sees them together.
-
-    Args:
-      schema: a dataclass whose fields are the keys; those without a default are required.
-      values: what was given.
-      path: what stands before a key in messages, such as "distributed.".
-
-    Raises:
-      FsbError: a key is unknown or missing, or its value is wrong.
+    ``path`` is the full name of the function's node; ``given`` are arguments that the program
+    gives. Raises FsbError if a name is unknown or given twice, or a value is wrong.
     """
-    fields = inspect.signature(schema, eval_str=True).parameters
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except NameError:  # a name that only the type checker imports: the types go unchecked
+        parameters = inspect.signature(function).parameters
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    hints = {key: p.annotation for key, p in parameters.items() if p.kind in kinds}
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    dot = f"{path}." if path else ""
     for key in values:
-        if key not in fields:
-            raise unknown(path.rstrip(".") or "settings", key, fields)
+        if not isinstance(key, str) or key.startswith("_"):
+            raise FsbError(f"{dot}{key}: only _target_ and arguments may stand here")
+        if key in given:
+            raise FsbError(f"{dot}{key}: is given by the program, not by the configuration")
+        if key not in hints and not free:
+            raise unknown(path or "settings", key, hints.keys() - given)
+    return {key: convert(v, hints.get(key, Any), f"{dot}{key}") for key, v in values.items()}
+
+
+def check_keys(schema: Any, values: Mapping[str, Any], path: str = "") -> Any:
+    """The dataclass ``schema`` of these values; its ``__post_init__`` sees them together.
+
+    Raises FsbError if a key is unknown or missing, or its value is wrong.
+    """
+    dot = f"{path}." if path else ""
+    fields = inspect.signature(schema, eval_str=True).parameters
+    built = dict(values)
+    for key in values.keys() & fields.keys():
+        if dataclasses.is_dataclass(fields[key].annotation) and isinstance(values[key], dict):
+            built[key] = check_keys(fields[key].annotation, values[key], f"{dot}{key}")
+    checked = arguments(schema, built, path)
     for key, field in fields.items():
         if key not in values and field.default is field.empty:
-            raise FsbError(f"{path}{key}: is missing; give {path}{key}=...")
-    checked = {
-        key: convert(value, fields[key].annotation, path + key) for key, value in values.items()
-    }
-    schema(**checked)
-    return checked
+            raise FsbError(f"{dot}{key}: is missing; give {dot}{key}=...")
+    return schema(**checked)

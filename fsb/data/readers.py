@@ -89,9 +89,7 @@ def read_idx(path: Path) -> np.ndarray:
             raise FsbError(f"{path}: not an idx file of images (it starts with {magic:#x})")
         size = math.prod(shape)
         bounded(size, path, MOST_STREAMED)
-        content = file.read(
-            size + 1
-        )  # one more byte shows a longer file
+        content = file.read(size + 1)  # one more byte shows a longer file
         return np.frombuffer(content, np.uint8).reshape(shape)
 
 

@@ -43,7 +43,7 @@ class Checked(NamedTuple):
 
 def check(config: DictConfig) -> Checked:
     """Builds the problem and the estimators, one of which at least must serve it."""
-    problem = build(config.problem, modules=config.modules)
+    problem = build(config, "problem")
     return Checked(problem, *serving(chosen(config), problem))
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fsb.cli.factory import from_file
+from fsb.cli.modules import from_file
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.networks import BernoulliLikelihood, vae

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from omegaconf import DictConfig, OmegaConf
 
-from fsb.cli.factory import build, from_file
+from fsb.cli.factory import build
+from fsb.cli.modules import from_file
 from fsb.cli.program import configs_dir
 from fsb.errors import FsbError, unknown
 from fsb.gradients import init, stateful_value_and_grad
@@ -94,13 +95,13 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
         if entry not in _names():
             raise unknown(where, entry, _names())
         node = OmegaConf.load(configs_dir() / "estimator" / f"{entry}.yaml")
-        name, estimator = entry, build(node, modules=modules)
+        name, estimator = entry, build({"estimator": node, "modules": modules}, "estimator")
     elif OmegaConf.is_dict(entry) and "_target_" in entry:
         settings = {key: value for key, value in entry.items() if key != "_target_"}
         plain = [f"{k}={v}" for k, v in settings.items() if not OmegaConf.is_config(v)]
         factory = factory_name(entry)
         name = f"{factory}({', '.join(plain)})" if plain else factory
-        estimator = build(entry, modules=modules)
+        estimator = build({"estimator": entry, "modules": modules}, "estimator")
     else:
         raise FsbError(
             f"{where}: {entry} is not a name, path/to/file.py:factory or {{_target_: ...}}"

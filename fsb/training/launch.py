@@ -22,7 +22,7 @@ from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import Logger
-from fsb.storage.run_folder import locked, new_run_folder, require_own
+from fsb.storage.run_folder import locked, new_run_folder
 from fsb.training.setup import Parts
 
 CHANGEABLE = (
@@ -60,7 +60,6 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if not config.resume:
         raise FsbError("resume: is empty; give the folder of a run, or leave resume out")
     saved = load_run_config(config.resume, Train, config.modules)
-    require_own(config.resume)
     OmegaConf.set_struct(saved, False)
     for name in OF_THIS_PROCESS:
         OmegaConf.update(saved, name, OmegaConf.select(config, name), merge=False)
@@ -109,7 +108,7 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
                 other.rmdir()  # Hydra made it; it is kept where it is not empty
         if jax.process_index() == 0:
             print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
-        log = build(config.logger, folder, plain, modules=config.modules)
+        log = build(config, "logger", folder, plain)
         until_the_end.callback(log.finish)
         yield folder, log
     leave()

@@ -96,7 +96,7 @@ class Recorder:
             f"the last checkpoint is that of step {kept[-1]}" if kept else "no checkpoint is kept"
         )
         text = f"diverged: the ELBO is {elbo:.4g} at step {step}; {last}"
-        if self.config.get("on_divergence", "stop") == "stop":
+        if self.config.on_divergence == "stop":
             if jax.process_index() == 0:
                 write_summary(self.folder, {"diverged_at": step, **provenance()})
             advice = "try a lower optimizer.learning_rate, or go on with on_divergence=warn"

@@ -90,18 +90,18 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
     batch_size = batch_size or config.batch_size
     if batch_size % mesh.size:
         raise FsbError(f"batch_size={batch_size}: must be a multiple of the {mesh.size} devices")
-    data = _part(config, "data")
+    data = build(config, "data")
     if batch_size > len(data.train):
         raise FsbError(
             f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"
         )
     likelihood = _likelihood(config.get("likelihood"), data.preprocess.likelihood)
     recipe = Recipe(
-        model=_part(config, "model", data.shape, likelihood),
-        objective=_part(config, "objective"),
+        model=build(config, "model", data.shape, likelihood),
+        objective=build(config, "objective"),
         preprocess=data.preprocess.apply,
-        estimator=_part(config, "estimator"),
-        optimizer=_part(config, "optimizer"),
+        estimator=build(config, "estimator"),
+        optimizer=build(config, "optimizer"),
         control_optimizer=_control_optimizer(config),
         layout=mesh,
     )
@@ -151,13 +151,6 @@ def try_step(parts: Parts) -> None:
     jax.eval_shape(one_step, parts.probe, jax.ShapeDtypeStruct(parts.data.shape, "float32"))
 
 
-def _part(config: DictConfig, name: str, *args: Any) -> Any:
-    """Builds the group ``name`` of the configuration."""
-    if "_target_" not in config[name]:
-        raise FsbError(f"{name}: its configuration has no _target_, the name of a factory")
-    return build(config[name], *args, modules=config.modules)
-
-
 def _likelihood(name: str | None, natural: str) -> Likelihood:
     """The likelihood called ``name``, by default the natural one of the data.
 
@@ -179,4 +172,4 @@ def _control_optimizer(config: DictConfig) -> optax.GradientTransformation:
     """The optimiser of the control parameters; runs made before the key existed used Adam."""
     if config.get("control_optimizer") is None:
         return optax.adam(1e-3)
-    return _part(config, "control_optimizer")
+    return build(config, "control_optimizer")

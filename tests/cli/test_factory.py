@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 from omegaconf import OmegaConf
 
-from fsb.cli.factory import FACTORIES, build, resolve, verify
+from fsb.cli.factory import INNER, KINDS, OWN, build, resolve, verify
+from fsb.cli.modules import from_file, imported
 from fsb.errors import FsbError
 
 SOURCE = """
@@ -31,7 +32,7 @@ def picky(level: int):
     raise FsbError("level must be odd")
 
 def named(level: int):
-    raise FsbError("part.level must be odd")
+    raise FsbError("model.level must be odd")
 
 def unevaluated(level: "NoSuchName" = 0):
     return level
@@ -50,12 +51,12 @@ def toy(monkeypatch):
 
 
 def make(node, *args, **kwargs):
-    return build(node, *args, modules=["toy"], **kwargs)
+    return build({"estimator": node, "modules": ["toy"]}, "estimator", *args, **kwargs)
 
 
 def error_of(node, *args, modules=("toy",), **kwargs):
     with pytest.raises(FsbError) as caught:
-        build(node, *args, modules=modules, **kwargs)
+        build({"estimator": node, "modules": modules}, "estimator", *args, **kwargs)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -67,7 +68,9 @@ def test_nested_nodes_are_built_first(toy):
     box = {"_target_": "toy.Box"}
     boxes, extra = make({"_target_": "toy.several", "boxes": [box, box], "extra": {"a": [box]}})
     assert [type(b) for b in (*boxes, *extra["a"])] == [toy.Box] * 3
-    assert make({"plain": [1, {"a": 2}]}) == {"plain": [1, {"a": 2}]}
+    assert make({"_target_": "toy.several", "boxes": [], "extra": {"a": [1, {"b": 2}]}})[1] == {
+        "a": [1, {"b": 2}]
+    }
 
 
 def test_arguments_of_the_program(toy):
@@ -75,52 +78,142 @@ def test_arguments_of_the_program(toy):
     assert make({"_target_": "toy.pair", "scale": 2}, given)[0] is given
     assert make({"_target_": "toy.pair"}, given, scale=5.0)[2] == 5.0
     message = error_of({"_target_": "toy.pair", "first": {"_target_": "toy.Box"}}, given)
-    assert message == "first: is given by the program, not by the configuration"
+    assert message == "estimator.first: is given by the program, not by the configuration"
     assert "given by the program" in error_of({"_target_": "toy.pair", "scale": 1}, given, scale=2)
 
 
 def test_open_ended_factories_take_any_key():
     assert make({"_target_": "toy.open_ended", "a": 1, "b": "x"}) == (1, {"b": "x"})
-    assert "a: x is not a whole number" in error_of({"_target_": "toy.open_ended", "a": "x"})
+    assert "estimator.a: must be a valid integer, got" in error_of(
+        {"_target_": "toy.open_ended", "a": "x"}
+    )
     assert make({"_target_": "toy.unevaluated", "level": "x"}) == "x"
 
 
 def test_wrong_arguments_are_named_in_full():
-    config = OmegaConf.create({"part": {"_target_": "toy.pair", "first": {"_target_": "toy.Box"}}})
+    config = OmegaConf.create(
+        {"model": {"_target_": "toy.pair", "first": {"_target_": "toy.Box"}}, "modules": ["toy"]}
+    )
     for key, value, says in [
         (
-            "part.scael",
+            "model.scael",
             1,
-            "part: unknown 'scael'; did you mean scale? (choices: first, scale, second)",
+            "model: unknown 'scael'; did you mean scale? (choices: first, scale, second)",
         ),
-        ("part.scale", "x", "part.scale: x is not a number (float)"),
-        ("part.first.size", "x", "part.first.size: x is not a whole number (int)"),
-        ("part.first", 3, "part.first: 3 is not Box, made by a _target_"),
-        ("part._partial_", True, "part._partial_: only _target_ and arguments may stand here"),
-        ("part._args_", [1], "part._args_: only _target_ and arguments may stand here"),
-        ("part._target_", "toy.pear", "part._target_: unknown 'toy.pear'; did you mean toy.pair?"),
+        ("model.scale", "x", 'model.scale: must be a valid number, got "x"'),
+        ("model.first.size", "x", 'model.first.size: must be a valid integer, got "x"'),
+        ("model.first", 3, "model.first: must be Box from a _target_, got 3"),
+        ("model._partial_", True, "model._partial_: only _target_ and arguments may stand here"),
+        ("model._args_", [1], "model._args_: only _target_ and arguments may stand here"),
+        (
+            "model._target_",
+            "toy.pear",
+            "model._target_: unknown 'toy.pear'; did you mean toy.pair?",
+        ),
     ]:
         changed = OmegaConf.merge(config, OmegaConf.create())
         OmegaConf.update(changed, key, value, merge=False, force_add=True)
-        assert error_of(changed.part).startswith(says)
-        with pytest.raises(FsbError) as caught:
-            verify(changed.part, ["toy"])
-        assert str(caught.value).startswith(says)
+        for check in (build, verify):
+            with pytest.raises(FsbError) as caught:
+                check(changed, "model")
+            assert str(caught.value).startswith(says)
 
 
 def test_missing_arguments_and_refusals_name_the_node():
-    config = OmegaConf.create({"part": {"_target_": "toy.picky"}})
-    assert error_of(config.part) == "part: missing a required argument: 'level' of toy.picky"
-    verify(config.part, ["toy"])  # the program may give it
-    config.part.level = 2
-    assert error_of(config.part) == "part: level must be odd"
-    config.part._target_ = "toy.named"
-    assert error_of(config.part) == "part.level must be odd"
+    config = OmegaConf.create({"model": {"_target_": "toy.picky"}, "modules": ["toy"]})
+
+    def error():
+        with pytest.raises(FsbError) as caught:
+            build(config, "model")
+        return str(caught.value)
+
+    assert error() == "model: missing a required argument: 'level' of toy.picky"
+    verify(config, "model")  # the program may give it
+    config.model.level = 2
+    assert error() == "model: level must be odd"
+    config.model._target_ = "toy.named"
+    assert error() == "model.level must be odd"
 
 
 def test_verify_calls_nothing(toy):
     toy.Box.__init__ = lambda self, size=1: pytest.fail("it was built")
-    verify({"_target_": "toy.pair", "first": {"_target_": "toy.Box"}}, ["toy"])
+    node = {"_target_": "toy.pair", "first": {"_target_": "toy.Box"}}
+    verify({"model": node, "modules": ["toy"]}, "model")
+
+
+def test_everything_is_checked_before_anything_is_built(toy):
+    toy.Box.__init__ = lambda self, size=1: pytest.fail("it was built")
+    box = {"_target_": "toy.Box"}
+    for wrong, says in [
+        ({"_target_": "os.system"}, "estimator.boxes[1]._target_: os.system is not a data set or"),
+        ({"_target_": "toy.Box", "sise": 1}, "estimator.boxes[1]: unknown 'sise'"),
+    ]:
+        assert says in error_of({"_target_": "toy.several", "boxes": [box, wrong]})
+    assert "is not an estimator" in error_of({"_target_": "fsb.data.mnist", "root": box})
+
+
+KEYS = ["data", "model", "estimator", "objective", "optimizer", "control_optimizer", "logger"]
+OF_A_KIND = {key: KINDS[key].module + "." + KINDS[key].choices()[0] for key in KEYS}
+OF_A_KIND |= {"problem": "fsb.lab.problems.toy", "distribution": "fsb.distributions.Normal"}
+
+
+@pytest.mark.parametrize("key", sorted(KINDS))
+def test_a_key_takes_factories_of_its_kind_alone(key):
+    _, module, _ = kind_here = KINDS[key]
+    for kind, target in OF_A_KIND.items():
+        own = target in [f"{module}.{name}" for name in kind_here.choices()]
+        assert own == (kind.removeprefix("control_") == key.removeprefix("control_").rstrip("s"))
+        if own:
+            verify({key: {"_target_": target}}, key)
+        else:
+            for check in (verify, build):
+                with pytest.raises(
+                    FsbError, match=rf"^{key}\._target_: {target} is not {kind_here.what}"
+                ):
+                    check({key: {"_target_": target}}, key)
+    verify({key: {"_target_": "toy.Box"}, "modules": ["toy"]}, key)
+
+
+def test_a_key_of_no_kind_takes_factories_of_the_users_own_alone():
+    with pytest.raises(
+        FsbError, match=r"fsb\.estimators\.st is not allowed here; choose from your"
+    ):
+        verify({"other": [{"_target_": "fsb.estimators.st"}]}, "other")
+    verify({"other": [{"_target_": "toy.Box"}], "modules": ["toy"]}, "other")
+
+
+@pytest.mark.parametrize(
+    ("key", "outer", "argument", "inner", "allowed"),
+    [
+        ("estimator", "fsb.estimators.average", "estimator", "fsb.estimators.arm", True),
+        ("estimator", "fsb.estimators.average", "estimator", "fsb.networks.vae", False),
+        ("estimator", "fsb.estimators.average", "estimator", "toy.Box", True),
+        ("model", "fsb.networks.vae", "likelihood", "fsb.distributions.Normal", True),
+        ("model", "fsb.networks.vae", "likelihood", "fsb.estimators.st", False),
+        ("data", "fsb.data.mnist", "root", "fsb.data.digits", False),
+        ("logger", "fsb.storage.loggers.no_logger", "config", "fsb.estimators.st", False),
+        ("model", "toy.Box", "inside", "fsb.networks.vae", True),
+        ("model", "toy.Box", "inside", "fsb.distributions.Normal", True),
+        ("model", "toy.Box", "inside", "fsb.lab.problems.file", False),
+        ("model", "toy.Box", "inside", "fsb.lab.problems.run", False),
+        ("model", "toy.Box", "inside", "fsb.storage.loggers.wandb_logger", False),
+    ],
+)
+def test_arguments_take_their_kind_too(key, outer, argument, inner, allowed):
+    node = {"_target_": outer, argument: {"_target_": inner}}
+    config = {key: node, "modules": ["toy"]}
+    if allowed:
+        verify(config, key)
+    else:
+        with pytest.raises(FsbError, match=rf"^{key}\.{argument}\._target_: {inner} is not"):
+            build(config, key)
+
+
+def test_estimators_in_groups_and_lists_are_checked():
+    sites = {"z1": {"_target_": "fsb.estimators.st"}, "z2": {"_target_": "fsb.data.mnist"}}
+    node = {"_target_": "fsb.estimators.per_site", "estimators": sites}
+    with pytest.raises(FsbError, match=r"^estimators\[1\]\.estimators\.z2\._target_: fsb\.data"):
+        verify({"estimators": ["st", node]}, "estimators")
 
 
 @pytest.mark.parametrize(
@@ -159,11 +252,11 @@ def test_verify_calls_nothing(toy):
 )
 def test_targets_that_are_refused(target):
     with pytest.raises(FsbError):
-        resolve(target, ["toy"])
+        resolve(target, (*KINDS.values(), *OWN), ("toy",))
 
 
 def test_modules_count_only_where_they_are_given():
-    assert "toy.pair is not allowed" in error_of({"_target_": "toy.pair"}, modules=[])
+    assert "toy.pair is not an estimator; choose" in error_of({"_target_": "toy.pair"}, modules=[])
     assert "no module toy.sub" in error_of({"_target_": "toy.sub.pair"})
 
 
@@ -171,7 +264,23 @@ def test_a_broken_module_shows_its_own_error(tmp_path, monkeypatch):
     (tmp_path / "broken_toy.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
-        resolve("broken_toy.thing", ["broken_toy"])
+        resolve("broken_toy.thing", (), ("broken_toy",))
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [(b"def f(:\n", "broken_toy.py, line 1: "), (b"x = '\xff'\n", "broken_toy.py")],
+)
+def test_a_module_that_is_not_python_is_one_line(source, says, tmp_path, monkeypatch):
+    (tmp_path / "broken_toy.py").write_bytes(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FsbError) as caught:
+        imported("broken_toy", "modules[0]")
+    assert str(caught.value).startswith("modules[0]: ")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FsbError, match=r"problem\.function: .*broken_toy\.py"):
+        from_file(f"{tmp_path}/broken_toy.py:f", "problem.function")
 
 
 def test_every_shipped_configuration_names_a_factory():
@@ -179,10 +288,15 @@ def test_every_shipped_configuration_names_a_factory():
 
     checked = 0
     for path in configs_dir().glob("*/*.yaml"):
-        node = OmegaConf.load(path)
+        node, key = OmegaConf.load(path), path.parent.name
         if "_target_" in node:
             given = [k for k in node if k != "defaults" and not OmegaConf.is_missing(node, k)]
-            verify(OmegaConf.masked_copy(node, [str(key) for key in given]))
+            verify({key: OmegaConf.masked_copy(node, [str(name) for name in given])}, key)
             checked += 1
     assert checked > 15
-    assert len(set(FACTORIES)) == len(FACTORIES)
+
+
+def test_every_factory_that_may_be_named_is_there():
+    for kind in (*KINDS.values(), *OWN):
+        for name in kind.choices():
+            assert resolve(f"{kind.module}.{name}", (kind,), ())[1] == INNER.get(kind.module, ())

@@ -1,14 +1,17 @@
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
+from annotated_types import Ge, Le
 
 from fsb.cli.validate import check_keys, convert
-from fsb.constraints import Count, Range
+from fsb.constraints import Count, Seed
 from fsb.errors import FsbError, unknown
 from fsb.types import Estimator
+
+UNIT = Annotated[float, Ge(0), Le(1)]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,11 @@ from fsb.types import Estimator
         ([1], Sequence[int], [1]),
         ([], list, []),
         ({"a": 1}, dict, {"a": 1}),
-        (0.5, Annotated[float, Range(0, 1)], 0.5),
+        (0.5, UNIT, 0.5),
+        (float("inf"), float, float("inf")),
+        (2, int | float, 2),
+        (["a"], Collection[str], ["a"]),
+        ({"a": 1.0}, Mapping[str, int], {"a": 1}),
         ("anything", Any, "anything"),
         ("anything", "NotEvaluated", "anything"),
     ],
@@ -44,34 +51,67 @@ def test_converts(value, hint, expected):
 @pytest.mark.parametrize(
     ("value", "hint", "says"),
     [
-        ("3", int, "key: 3 is not a whole number (int)"),
-        (1.5, int, "key: 1.5 is not a whole number (int)"),
-        (True, int, "key: true is not a whole number (int)"),
-        (float("inf"), int, "key: Infinity is not a whole number (int)"),
-        (False, float, "key: false is not a number (float)"),
-        ("", float, "key: '' is not a number (float)"),
-        (1, bool, "key: 1 is not true or false (bool)"),
-        (None, str, "key: null is not text (str)"),
-        (True, str, "key: true is not text (str)"),
-        ("x", int | None, "key: x is not a whole number (int) or null"),
-        ("c", Literal["aa", "bb"], "key: unknown 'c' (choices: aa, bb)"),
-        (3, list[int], "key: 3 is not a list, written [a,b]"),
-        ("ab", Sequence[str], "key: ab is not a list, written [a,b]"),
-        ([1, "x"], list[int], "key[1]: x is not a whole number (int)"),
-        ([1], dict, "key: [1] is not a group of keys"),
-        (0, Count, "key: must be at least 1, got 0"),
-        (0, Count | None, "key: must be at least 1, got 0"),
-        (2.0, Annotated[float, Range(0, 1)], "key: must be at least 0 and at most 1, got 2.0"),
-        (float("nan"), Annotated[float, Range(0)], "key: must be at least 0, got nan"),
-        (3, Estimator, "key: 3 is not Estimator, made by a _target_"),
-        ("f", Callable[[int], int], "key: f is not Callable, made by a _target_"),
-        ("???", int, "key: is required; give key=..."),
+        ("3", int, 'must be a valid integer, got "3"'),
+        (1.5, int, "must be a valid integer, got 1.5"),
+        (True, int, "must be a valid integer, got true"),
+        (float("inf"), int, "must be a finite number, got Infinity"),
+        (float("nan"), int, "must be a valid integer, got NaN"),
+        (False, float, "must be a valid number, got false"),
+        ("", float, 'must be a valid number, got ""'),
+        (float("nan"), float, "must be a valid number, got NaN"),
+        (float("nan"), float | None, "must be a valid number, got NaN"),
+        (1, bool, "must be a valid boolean, got 1"),
+        ("yes", bool, 'must be a valid boolean, got "yes"'),
+        (None, str, "must be a valid string, got null"),
+        (True, str, "must be a valid string, got true"),
+        ("x", int | None, 'must be a valid integer, got "x"'),
+        ("x", float | Literal["auto"], "must be a valid number or 'auto', got \"x\""),
+        (0, Count | Literal["all"], "must be at least 1 or 'all', got 0"),
+        ("c", Literal["aa", "bb"], "must be 'aa' or 'bb', got \"c\""),
+        ("ab", Literal["aa", "xx"], "must be 'aa' or 'xx', got \"ab\"; did you mean aa?"),
+        (3, list[int], "must be a valid list, got 3"),
+        ("ab", Sequence[str], 'must be a valid list, got "ab"'),
+        ("ab", Collection[str], 'must be a valid list, got "ab"'),
+        ([1], dict, "must be a valid dictionary, got [1]"),
+        (0, Count, "must be at least 1, got 0"),
+        (0, Count | None, "must be at least 1, got 0"),
+        (2**32, Seed, "must be at most 4294967295, got 4294967296"),
+        (2.0, UNIT, "must be at most 1, got 2.0"),
+        (float("nan"), UNIT, "must be a valid number, got NaN"),
+        (3, Estimator, "must be Estimator from a _target_, got 3"),
+        ([1, 2], Estimator, "must be Estimator from a _target_, got [1, 2]"),
+        ({"init": 1}, Estimator, 'must be Estimator from a _target_, got {"init": 1}'),
+        (None, Estimator, "must be Estimator from a _target_, got null"),
+        ("f", Callable[[int], int], 'must be Callable from a _target_, got "f"'),
+        (object(), int, 'must be a valid integer, got "an object"'),
+        ("???", int, "is required; give key=..."),
     ],
 )
 def test_refuses(value, hint, says):
     with pytest.raises(FsbError) as caught:
         convert(value, hint, "key")
+    assert str(caught.value) == f"key: {says}"
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "says"),
+    [
+        ([1, "x"], list[int], 'key[1]: must be a valid integer, got "x"'),
+        ([1, 0], tuple[Count, ...], "key[1]: must be at least 1, got 0"),
+        ([[1], [2.5]], list[list[int]] | None, "key[1][0]: must be a valid integer, got 2.5"),
+        ({"a": 3}, Mapping[str, Estimator], "key.a: must be Estimator from a _target_, got 3"),
+    ],
+)
+def test_names_the_place_inside_a_value(value, hint, says):
+    with pytest.raises(FsbError) as caught:
+        convert(value, hint, "key")
     assert str(caught.value) == says
+
+
+def test_objects_pass_through():
+    made = object()
+    assert convert(made, Estimator, "key") is made
+    assert convert({"a": made}, Mapping[str, Estimator], "key")["a"] is made
 
 
 @dataclass
@@ -91,15 +131,12 @@ class Outer:
 
 
 def test_keys_are_checked_through_groups():
-    assert check_keys(Outer, {"name": 1, "inner": {"low": 2.0}}) == {
-        "name": "1",
-        "inner": {"low": 2},
-    }
+    assert check_keys(Outer, {"name": 1, "inner": {"low": 2.0}}) == Outer("1", Inner(2))
     for values, says in [
         ({"name": "a", "inner": {"lwo": 1}}, "inner: unknown 'lwo'; did you mean low?"),
         ({"name": "a", "inner": {"high": 1}}, "inner.low: is missing; give inner.low=..."),
         ({"name": "a", "inner": {"low": 4}}, "inner.low: is above inner.high"),
-        ({"name": "a", "inner": 3}, "inner: 3 is not Inner"),
+        ({"name": "a", "inner": 3}, "inner: must be Inner from a _target_, got 3"),
         ({"nmae": "a", "inner": {"low": 1}}, "settings: unknown 'nmae'; did you mean name?"),
         ({"name": "a"}, "inner: is missing"),
     ]:

@@ -132,4 +132,4 @@ def test_every_configuration_names_its_factory():
         config = OmegaConf.load(configs_dir() / "data" / f"{name}.yaml")
         assert config._target_ == f"fsb.data.{name}"
         assert callable(getattr(fsb.data, name))
-        verify(config)
+        verify({"data": config}, "data")

@@ -38,7 +38,7 @@ def evidence_at(model, variables, x, sampler):
 def shipped(name, shape, **changes):
     overrides = [f"model.{key}={value}" for key, value in changes.items()]
     (config,) = preflight("train", [f"model={name}", *overrides], Train)
-    return build(config.model, shape, GAUSSIAN)
+    return build(config, "model", shape, GAUSSIAN)
 
 
 def parameters(widths, stacks, tops, size, colours=3):
