@@ -111,6 +111,6 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
     return name, estimator
 
 
-def _built(node: DictConfig, modules: list[str]) -> Estimator:
+def _built(node: Any, modules: list[str]) -> Estimator:
     plain = OmegaConf.to_container(node)
     return build({"estimator": plain, "modules": list(modules)}, "estimator")
