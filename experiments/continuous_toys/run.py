@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 import fsb
-from fsb.estimators.attach import attach_all
+from fsb.estimators._attach import attach_all
 from fsb.lab.selection import new_folder
 from fsb.sites import ancestral, frozen
 from fsb.storage.provenance import provenance

@@ -13,7 +13,7 @@ import pytest
 
 import fsb
 from fsb.diagnostics import evaluations
-from fsb.estimators.baselines import Moments, features, follow, no_moments, running_scale
+from fsb.estimators._baselines import Moments, features, follow, no_moments, running_scale
 from fsb.estimators.vimco import negative_bound, signals
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import importance_weighted_bound, log_weight, sampled_elbo

@@ -21,7 +21,7 @@ NOISE = "runtime/test_random.py"
 
 LOCAL, FOUST = "estimators/local.py", "estimators/foust.py"
 GS, ST = "estimators/gumbel_softmax.py", "estimators/st.py"
-EXACT, ATTACH = "estimators/exact.py", "estimators/attach.py"
+EXACT, ATTACH = "estimators/exact.py", "estimators/_attach.py"
 B, C, N = (f"distributions/{name}.py" for name in ("bernoulli", "categorical", "normal"))
 NET, LIKELIHOOD = "networks/vae.py", "networks/likelihoods.py"
 FUSION = "runtime/test_xla.py -k several or average"
