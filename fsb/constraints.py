@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fsb.errors import FsbError
+from fsb.errors import FsbError, unknown
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,23 @@ class Range:
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
+
+
+def choose(name: str, word: str, options: Mapping[str, T]) -> T:
+    """The option that a word names.
+
+    Args:
+      name: of the setting, for the error.
+
+    Raises:
+      FsbError: if there is no such option.
+
+    >>> choose("shape", "round", {"round": 0, "square": 4})
+    0
+    >>> choose("shape", "rund", {"round": 0, "square": 4})
+    Traceback (most recent call last):
+    fsb.errors.FsbError: shape: unknown 'rund'; did you mean round? (choices: round, square)
+    """
+    if word not in options:
+        raise unknown(name, word, options)
+    return options[word]
