@@ -42,7 +42,7 @@ def key():
 
 
 def pytest_collection_modifyitems(items):
-    """The examples of the documentation are slow tests: they compile much that tests compile too."""
+    """The examples of the documentation are slow tests."""
     for item in items:
         if isinstance(item, DoctestItem):
             item.add_marker(pytest.mark.slow)
