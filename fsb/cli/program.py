@@ -81,7 +81,7 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
                 args, parser = parse_arguments(argv)
                 if not (args.help or args.hydra_help or args.info or args.shell_completion):
                     jobs = preflight(config_name, argv, schema)
-                    if check is not None and not args.cfg:
+                    if check is not None and jobs and not args.cfg:
                         _found[:] = [(jobs[0], check(jobs[0]))]
                 run(args, parser, job, configs_dir(), config_name)
             except _Told:
@@ -141,7 +141,7 @@ def preflight(
             _check_folder(composed, sweep=not OmegaConf.is_missing(composed.hydra.job, "num"))
         finally:
             HydraConfig.instance().cfg = None
-    if check is not None:
+    if check is not None and jobs:
         check(jobs[0])
     return jobs
 
