@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from fsb.cli.modules import imported, public, within
-from fsb.cli.validate import arguments, check_keys
+from fsb.cli.validate import UNBUILT, arguments, check_keys
 from fsb.errors import FsbError, nearest, unknown
 
 
@@ -59,7 +59,6 @@ OWN = (
 """What the arguments of a factory of the user's own may name."""
 
 _TARGET = "_target_"
-_UNBUILT = object()  # stands for an object in ``verify``
 
 
 def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +94,7 @@ def verify(config: Any, key: str) -> None:
 
     def make(factory: Callable, path: str, values: Mapping) -> Any:
         arguments(factory, values, path)
-        return _UNBUILT
+        return UNBUILT
 
     _visit(config, key, make)
 

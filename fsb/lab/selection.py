@@ -94,7 +94,7 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
     elif isinstance(entry, str):
         if entry not in _names():
             raise unknown(where, entry, _names())
-        node = OmegaConf.load(configs_dir() / "estimator" / f"{entry}.yaml")
+        node = _configured(entry)
         name, estimator = entry, _built(node, modules)
     elif OmegaConf.is_dict(entry) and "_target_" in entry:
         settings = {key: value for key, value in entry.items() if key != "_target_"}
@@ -109,6 +109,12 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
     if not isinstance(estimator, Estimator):
         raise FsbError(f"{where}: {name} makes {type(estimator).__name__}, not an fsb.Estimator")
     return name, estimator
+
+
+def _configured(name: str) -> Any:
+    """The configuration of an estimator, with those that it builds on."""
+    node: Any = OmegaConf.load(configs_dir() / "estimator" / f"{name}.yaml")
+    return OmegaConf.merge(*map(_configured, node.pop("defaults", ())), node)
 
 
 def _built(node: Any, modules: list[str]) -> Estimator:
