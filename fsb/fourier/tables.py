@@ -27,7 +27,7 @@ def states(n: int, dist: Bernoulli = ZERO_ONE) -> np.ndarray:
     [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
     """
     if not 0 <= n <= MOST_UNITS:
-        raise FsbError(f"n={n}: a table may have 0 to {MOST_UNITS} units")
+        raise FsbError(f"n={n}: it must lie between 0 and {MOST_UNITS}")
     bits = np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
     return np.asarray(dist.encode(bits.astype(np.float64)))  # type: ignore[arg-type]
 
@@ -57,7 +57,7 @@ def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarra
     """
     table, p = checked(values, p)
     if not 0 <= unit < len(p):
-        raise FsbError(f"unit={unit}: there are units 0 to {len(p) - 1}")
+        raise FsbError(f"unit={unit}: it must lie between 0 and {len(p) - 1}")
     s = deviation(p[unit])
     return apply_to(table, np.array([[-s, s], [-s, s]]), len(p) - 1 - unit)
 
@@ -94,7 +94,7 @@ def checked(table: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def check_rho(rho: float) -> None:
     if not 0 <= rho <= 1:
-        raise FsbError(f"noise: rho={rho}: it must lie in [0, 1]")
+        raise FsbError(f"rho={rho}: it must lie in [0, 1]")
 
 
 def deviation(p: np.ndarray) -> np.ndarray:
