@@ -28,7 +28,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import absl.logging
 import jax
 import pytest
+import typechecker
 from _pytest.doctest import DoctestItem
+
+typechecker.install()  # before fsb is imported
 
 # Hydra closes the handlers it finds, and absl's would close pytest's capture with it.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
