@@ -33,7 +33,7 @@ class Chain(NamedTuple):
     prior: Any
 
 
-def evidence(chain: Chain, x: Float[Array, batch * shape], sample: Sample) -> Evidence:
+def evidence(chain: Chain, x: Float[Array, "batch *shape"], sample: Sample) -> Evidence:
     """The evidence of x [B, *shape] at one sample of the sites "z1" (bottom) to "zL"."""
     h = x - chain.mean[None]
     posteriors, values = [], []
@@ -54,12 +54,12 @@ def evidence(chain: Chain, x: Float[Array, batch * shape], sample: Sample) -> Ev
     )
 
 
-def decode(chain: Chain, z: Float[Array, batch * units]) -> Float[Array, "batch *shape outputs"]:
+def decode(chain: Chain, z: Float[Array, "batch *units"]) -> Float[Array, "batch *shape outputs"]:
     """z_1 -> the likelihood's outputs [B, *shape, outputs]."""
     return outputs_from(chain.likelihood, chain.down[0](z), chain.mean)
 
 
-def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, {count} * shape]:
+def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, "{count} *shape"]:
     """The means E[x | z_1] at ``count`` draws of z_1 from the model, [count, *shape]."""
     key, draw = jax.random.split(key)
     z = chain.prior.sample(draw, chain.latent, count)
@@ -70,7 +70,7 @@ def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, {count} * s
 
 
 def outputs_from(
-    likelihood: Likelihood, numbers: Float[Array, batch * any], mean: Float[Array, "*shape"]
+    likelihood: Likelihood, numbers: Float[Array, "batch *any"], mean: Float[Array, "*shape"]
 ) -> Float[Array, "batch *shape outputs"]:
     """A likelihood's outputs [B, *shape, outputs], which numbers [B, ...] of 0 put at the mean.
 

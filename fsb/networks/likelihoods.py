@@ -29,7 +29,7 @@ class Likelihood(Protocol):
 
     def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]: ...
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]: ...
     def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]: ...
 
@@ -51,7 +51,7 @@ class BernoulliLikelihood:
         return jnp.log(p / (1 - p))[..., None]
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         return per_example(Bernoulli().log_prob(outputs[..., 0], x))
 
@@ -78,7 +78,7 @@ class GaussianLikelihood:
         return jnp.stack([mean, jnp.full_like(mean, -3.0)], -1)
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         scale = jnp.exp(0.5 * jnp.clip(outputs[..., 1], self.low, self.high))
         return per_example(Normal().log_prob((outputs[..., 0], scale), x))
@@ -119,7 +119,7 @@ class DiscretizedLogisticLikelihood:
         return jnp.stack([mean, jnp.full_like(mean, -1.5)], -1)
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
         # F(above) - F(below) = F(above) (1 - F(below)) (1 - e^-width), without a difference.
@@ -156,7 +156,7 @@ class DiscretizedGaussianLikelihood(DiscretizedLogisticLikelihood):
     """
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
         inner = log_normal_mass(0.5 * (below + above), width)
