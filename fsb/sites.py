@@ -14,7 +14,7 @@ from typing import TypeVar
 import jax
 
 from fsb.errors import FsbError
-from fsb.types import Array, Distribution, Eta, Loss, PyTree, Run, Sample
+from fsb.types import Array, Distribution, Eta, Loss, PyTree, Relaxable, Run, Sample
 
 T = TypeVar("T")
 
@@ -106,10 +106,15 @@ def relaxed(key: Array, temperature: Array | float) -> Sampler:
         if dist.reparameterized:
             return ancestral(key)(name, dist, eta)
         noise = dist.noise(site_key(key, name), eta)
-        z = dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
+        z = softened(noise, eta, dist, temperature)
         return Site(name, dist, eta, z, dist.from_noise(noise, eta))
 
     return sampler
+
+
+def softened(noise: Array, eta: Array, dist: Relaxable, temperature: Array | float) -> Array:
+    """The relaxed value near the draw that this noise makes, [B, D...]; smooth in eta."""
+    return dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
 
 
 def mean() -> Sampler:

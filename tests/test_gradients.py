@@ -10,7 +10,7 @@ import pytest
 import fsb
 import fsb.sites
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_all
+from fsb.estimators._attach import attach_all
 from fsb.sites import ancestral
 from fsb.types import Aux, Estimator
 

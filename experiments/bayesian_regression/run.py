@@ -16,8 +16,8 @@ import optax
 from sklearn.datasets import load_breast_cancer
 
 import fsb
-from fsb.estimators.attach import attach_all
-from fsb.estimators.coordinates import derivatives
+from fsb.estimators._attach import attach_all
+from fsb.estimators._tracing.taylor import derivatives
 from fsb.plots.curves import draw_lines
 from fsb.sites import ancestral, frozen
 from fsb.storage.metrics_file import write_csv

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 import fsb
-from fsb.estimators.attach import attach_all
+from fsb.estimators._attach import attach_all
 from fsb.sites import ancestral, frozen
 from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance

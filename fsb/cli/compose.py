@@ -94,7 +94,9 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
         given = OverridesParser.create(loader).parse_overrides(args.overrides)
         _require_readable(loader, given)
         # MULTIRUN takes several values of a key as well as one.
-        master = loader.load_configuration(name, args.overrides, RunMode.MULTIRUN, False)
+        master = loader.load_configuration(
+            name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
     if not args.multirun and master.hydra.mode != RunMode.MULTIRUN:
         several = [override.input_line for override in given if override.is_sweep_override()]
         if several:
@@ -143,7 +145,9 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
         advice = "close brackets and quotes, and quote values with special characters"
         raise FsbError(f"cannot read {error.override!r}: write key=value, {advice}") from None
     except MissingConfigException as error:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if not choice and not group:
+            raise FsbError(cause(error)) from None
         if error.missing_cfg_file != name:
             raise unknown(group, choice, error.options or ()) from None
         primary = [key for key in loader.get_group_options("") if not key.startswith("_")]

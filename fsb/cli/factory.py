@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from fsb.cli.modules import imported, public, within
-from fsb.cli.validate import arguments, check_keys
+from fsb.cli.validate import UNBUILT, arguments, check_keys
 from fsb.errors import FsbError, nearest, unknown
 
 
@@ -59,19 +59,17 @@ OWN = (
 """What the arguments of a factory of the user's own may name."""
 
 _TARGET = "_target_"
-_UNBUILT = object()  # stands for an object in ``verify``
 
 
 def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
     """The object that the configuration describes at a key.
 
-    ``_target_`` is ``module.name`` of a public function or class, the other keys are its
-    arguments, checked against its signature and type annotations. Everything is checked before
-    anything is called; nodes inside, also in lists and in groups of keys, are built first.
+    Everything is checked before anything is called. Nodes inside, also in lists and in groups of
+    keys, are built first.
 
     Args:
-      config: a configuration, or plain data of that shape. Its ``modules`` are the user's own,
-        which may be named at any key.
+      config: a configuration, or plain data of that shape. What is in its ``modules``, which are
+        the user's own, may be named at any key.
       key: one of ``KINDS``.
       *args, **kwargs: arguments that the program gives; the configuration may not name them.
 
@@ -79,9 +77,6 @@ def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
       FsbError: if a target is of another kind or does not exist; an argument is unknown, missing,
         given twice or of the wrong type; or the factory itself refuses.
 
-    >>> build({"estimator": {"_target_": "fsb.estimators.foust", "dleta": 0.1}}, "estimator")
-    Traceback (most recent call last):
-    fsb.errors.FsbError: estimator: unknown 'dleta'; did you mean delta? (choices: delta, ...)
     >>> build({"estimator": {"_target_": "os.system", "command": "true"}}, "estimator")
     Traceback (most recent call last):
     fsb.errors.FsbError: estimator._target_: os.system is not an estimator; choose from ...
@@ -99,7 +94,7 @@ def verify(config: Any, key: str) -> None:
 
     def make(factory: Callable, path: str, values: Mapping) -> Any:
         arguments(factory, values, path)
-        return _UNBUILT
+        return UNBUILT
 
     _visit(config, key, make)
 
@@ -109,22 +104,21 @@ def checked(values: Mapping, schema: Any) -> DictConfig:
 
     Raises FsbError if a key is unknown, missing or wrong, or so is an argument of a factory.
     """
-    values = dataclasses.asdict(check_keys(schema, values))
-    for i, name in enumerate(values["modules"]):
+    every = dataclasses.asdict(check_keys(schema, values))
+    for i, name in enumerate(every["modules"]):
         imported(name, f"modules[{i}]")
-    for key, value in values.items():
+    for key, value in every.items():
         if isinstance(value, dict | list):
-            verify(values, key)
-    result = OmegaConf.create(values)
+            verify(every, key)
+    result = OmegaConf.create({key: every[key] for key in values})
     OmegaConf.set_struct(result, True)
     return result
 
 
 def _visit(config: Any, key: str, make: Callable) -> Any:
     """What stands at a key, each node that has a _target_ made by ``make``, inner ones first."""
-    if OmegaConf.is_config(config):
-        config = OmegaConf.to_container(config)
-    modules = tuple(config.get("modules", ()))
+    node, modules = config[key], tuple(config.get("modules", ()))
+    node = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
     def visit(value: Any, path: str, kinds: tuple[Kind, ...]) -> Any:
         if isinstance(value, list):
@@ -136,9 +130,9 @@ def _visit(config: Any, key: str, make: Callable) -> Any:
         items = {k: visit(v, f"{path}.{k}", kinds) for k, v in value.items() if k != _TARGET}
         return make(factory, path, items) if _TARGET in value else items
 
-    if key in KINDS and isinstance(config[key], dict) and _TARGET not in config[key]:
+    if key in KINDS and isinstance(node, dict) and _TARGET not in node:
         raise FsbError(f"{key}: its configuration has no _target_, the name of a factory")
-    return visit(config[key], key, (KINDS[key],) if key in KINDS else ())
+    return visit(node, key, (KINDS[key],) if key in KINDS else ())
 
 
 def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Any:

@@ -23,7 +23,7 @@ from fsb.cli.compose import cause, compose, parse_arguments, run
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
 
-Check = Callable[[DictConfig], Any]
+Check = Callable[[DictConfig], Any] | None
 
 # ``${first:${resume},runs/...}``: the first value that is not null, for folders with a default.
 OmegaConf.register_new_resolver(
@@ -41,8 +41,8 @@ def configs_dir() -> Path:
     return next(p for p in (package / "configs", package.parent / "configs") if p.is_dir())
 
 
-def program(config_name: str, schema: Any, check: Check | None = None) -> Callable:
-    """Turn ``main(config, found)`` into a command line.
+def program(config_name: str, schema: Any, check: Check = None) -> Callable:
+    """Turn ``main(config, checked)`` into a command line.
 
     Flags and overrides are Hydra's, in any order. Before Hydra runs, and so before a folder is
     made, the configuration of every job is composed and checked. ``FsbError``, there or in
@@ -127,7 +127,10 @@ def _resolved(config: DictConfig) -> dict:
 
 
 def preflight(
-    config_name: str, argv: Sequence[str], schema: Any, check: Check | None = None
+    config_name: str,
+    argv: Sequence[str],
+    schema: Any,
+    check: Check = None,
 ) -> list[DictConfig]:
     """The checked configurations of the jobs that the arguments ask for, at most ``MAX_JOBS``.
 

@@ -32,6 +32,9 @@ def _number(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+UNBUILT = object()
+"""Stands for an object that is not built yet, and fits every annotation."""
+
 _RULES: dict[Any, Any] = {
     int: Annotated[int, _number("int_type")],
     float: Annotated[float, _number("float_type")],
@@ -80,7 +83,9 @@ def convert(value: Any, hint: Any, path: str) -> Any:
     Traceback (most recent call last):
     fsb.errors.FsbError: estimator.delta: must be a valid number, got "abc"
     """
-    if value == "???":
+    if value is UNBUILT:
+        return value
+    if isinstance(value, str) and value == "???":
         raise FsbError(f"{path}: is required; give {path}=...")
     try:
         adapter = TypeAdapter(_strict(hint), config=ConfigDict(coerce_numbers_to_str=True))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
-from fsb.estimators.attach import layerwise, weigh
+from fsb.estimators._attach import layerwise, weigh
 from fsb.runtime.random import uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
-from fsb.estimators.attach import layerwise, weigh
+from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.disarm import antithesis, disarm_weight
 from fsb.runtime.random import uniform
 from fsb.sites import Site, site_key

@@ -6,8 +6,8 @@ from typing import Literal
 
 import jax
 
+from fsb.constraints import choose
 from fsb.distributions import Bernoulli, Categorical
-from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, pretend
 from fsb.types import Estimator
 
@@ -50,8 +50,7 @@ def darn(centre: Literal["uniform", "half", "mean"] = "uniform") -> Estimator:
     True
     """
     centres = {"uniform": lambda p: 1 / p.shape[-1], "half": lambda p: 0.5, "mean": lambda p: p}
-    if centre not in centres:
-        raise FsbError(f"darn: centre={centre!r}: choose one of {', '.join(centres)}")
+    centre_of = choose("darn: centre", centre, centres)
 
     def boolean(g, drawn, dist):
         slope = half_slope(drawn.eta, drawn.hard, dist)
@@ -59,7 +58,7 @@ def darn(centre: Literal["uniform", "half", "mean"] = "uniform") -> Estimator:
 
     def categorical(g, drawn, dist):
         p = jax.nn.softmax(drawn.eta)
-        change = (g * (drawn.hard - centres[centre](p))).sum(-1, keepdims=True)
+        change = (g * (drawn.hard - centre_of(p))).sum(-1, keepdims=True)
         return (drawn.hard - p) * change
 
     return pretend("darn", {Bernoulli: boolean, Categorical: categorical})

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
-from fsb.estimators.attach import layerwise, weigh
+from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.local import mean_slope
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_all, mean_of_others, score, weigh
+from fsb.estimators._attach import attach_all, mean_of_others, score, weigh
 from fsb.sites import Site, ancestral, frozen, per_example, serve_all, shifted
 from fsb.types import Array, Aux, Estimator, Run
 

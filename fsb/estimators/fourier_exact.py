@@ -18,7 +18,9 @@ from fsb.distributions import (
     Poisson,
 )
 from fsb.errors import FsbError
-from fsb.estimators.coordinates import Rules, continuous, coordinates, gradient, kink, pull
+from fsb.estimators._continuous import Rules, continuous, pull
+from fsb.estimators._tracing.kinks import kink
+from fsb.estimators._tracing.taylor import coordinates, gradient
 from fsb.types import Estimator
 
 

@@ -20,15 +20,9 @@ from fsb.distributions import (
     Poisson,
 )
 from fsb.errors import FsbError
-from fsb.estimators.coordinates import (
-    Rules,
-    continuous,
-    coordinates,
-    derivatives,
-    gradient,
-    kink,
-    pull,
-)
+from fsb.estimators._continuous import Rules, continuous, pull
+from fsb.estimators._tracing.kinks import kink
+from fsb.estimators._tracing.taylor import coordinates, derivatives, gradient
 from fsb.estimators.fourier_exact import (
     as_shares,
     dirac,

@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import choose
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, mean_slope, pretend
@@ -67,9 +68,7 @@ def foust(
     if not (gamma > 0 and math.isfinite(gamma)):
         raise FsbError(f"foust: gamma={gamma}: it must be positive and finite")
     scales = {"correct": lambda dist: gamma, "paper": lambda dist: gamma / dist.span}
-    if scale_mode not in scales:
-        raise FsbError(f"foust: scale_mode={scale_mode!r}: choose one of {', '.join(scales)}")
-    scale = scales[scale_mode]
+    scale = choose("foust: scale_mode", scale_mode, scales)
 
     def draw(u, eta, dist):
         p = jax.nn.sigmoid(eta.astype(u.dtype))

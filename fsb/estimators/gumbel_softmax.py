@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.estimators.local import check_temperature, pretend, softmax_pull
+from fsb.sites import softened
 from fsb.types import Estimator
 
 
@@ -41,7 +42,7 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
     check_temperature(temperature)
 
     def draw(noise, eta, dist):
-        z = relaxed(noise, eta, dist, temperature)
+        z = softened(noise, eta, dist, temperature)
         return z, dist.from_noise(noise, eta), z
 
     return pretend("gumbel_softmax", relaxed_pulls(temperature), draw)
@@ -77,14 +78,9 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
     def draw(noise, eta, dist):
         hard = dist.from_noise(noise, eta)
-        return hard, hard, relaxed(noise, eta, dist, temperature)
+        return hard, hard, softened(noise, eta, dist, temperature)
 
     return pretend("st_gumbel_softmax", relaxed_pulls(temperature), draw)
-
-
-def relaxed(noise, eta, dist, temperature):
-    """The relaxed value, from the same noise as the hard sample."""
-    return dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
 
 
 def relaxed_pulls(temperature):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import bit_variance
 from fsb.errors import FsbError
+from fsb.estimators._attach import layerwise
 from fsb.estimators._tracing.flips import at_flips
-from fsb.estimators.attach import layerwise
 from fsb.estimators.average import average
 from fsb.estimators.local import softmax_pull
 from fsb.sites import Site
@@ -32,8 +32,8 @@ def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
     Unbiased, and without variance for losses that are a sum over units. Also known as Bernoulli and
     categorical stochastic backpropagation (BSB, CSB). One draw z serves all units, and f(z) is one
     of the values of each: 1 + d (K - 1) evaluations of the loss for d units of K values, one of
-    them differentiated. Where z enters the network by an affine map, as it does most, this is made
-    once for all flips, a flip but adds the change of its unit (see ``fsb.flips``).
+    them differentiated. Where z enters the network by an affine map, as is usual, that map is
+    computed once for all flips, and a flip only adds the change of its unit.
 
     Several layers: each is flipped given the layers above, and every flip redraws what is below
     with the noise of the run: one run of all that is downstream per flip and site, so that the

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fsb.estimators.attach import attach_all, score, weigh
-from fsb.estimators.baselines import init_all, reduce_all, reduction
+from fsb.estimators._attach import attach_all, score, weigh
+from fsb.estimators._baselines import init_all, reduce_all, reduction
 from fsb.sites import Site, ancestral, frozen, mean, per_example, replay, shifted
 from fsb.types import Array, Estimator, Eta, Run
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_all, score, weigh
-from fsb.estimators.baselines import features, mlp, new_mlp
+from fsb.estimators._attach import attach_all, score, weigh
+from fsb.estimators._baselines import features, mlp, new_mlp
 from fsb.estimators.local import check_temperature
 from fsb.sites import Site, ancestral, per_example, relaxed, replay, serve_all, site_key
 from fsb.types import Array, Aux, Estimator, PyTree, Run

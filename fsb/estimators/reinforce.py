@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fsb.estimators.attach import attach_all, score, weigh
-from fsb.estimators.baselines import Reduction, init_all, reduce_all, reduction
+from fsb.estimators._attach import attach_all, score, weigh
+from fsb.estimators._baselines import Reduction, init_all, reduce_all, reduction
 from fsb.sites import ancestral, frozen
 from fsb.types import Estimator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_scores, mean_of_others, several_runs
+from fsb.estimators._attach import attach_scores, mean_of_others, several_runs
 from fsb.types import Aux, Estimator
 
 

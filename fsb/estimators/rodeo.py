@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_all, mean_of_others, score, weigh
+from fsb.estimators._attach import attach_all, mean_of_others, score, weigh
 from fsb.estimators.double_cv import second_moment, sensitive_runs
 from fsb.sites import Site, serve_all, site_key
 from fsb.types import Array, Aux, Estimator, PyTree

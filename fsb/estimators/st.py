@@ -7,8 +7,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import choose
 from fsb.distributions import Bernoulli, Categorical
-from fsb.errors import FsbError
 from fsb.estimators.local import mean_slope, pretend, softmax_pull
 from fsb.types import Estimator
 
@@ -66,8 +66,7 @@ def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> 
     """
     identity = dict.fromkeys(MEAN_PULLS, lambda g, drawn, dist: g)
     pulls = {"sigmoid": MEAN_PULLS, "identity": identity}
-    if derivative not in pulls:
-        raise FsbError(f"derivative={derivative!r}: choose one of {', '.join(pulls)}")
+    pull = choose("deterministic_st: derivative", derivative, pulls)
     modes = {
         Bernoulli: lambda eta, dist: dist.encode((eta >= 0).astype(eta.dtype)),
         Categorical: lambda eta, dist: jax.nn.one_hot(
@@ -79,7 +78,7 @@ def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> 
         z = modes[type(dist)](eta, dist)
         return z, z, ()
 
-    return pretend("deterministic_st", pulls[derivative], draw)
+    return pretend("deterministic_st", pull, draw)
 
 
 MEAN_PULLS = {

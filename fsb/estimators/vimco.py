@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
-from fsb.estimators.attach import attach_scores, mean_of_others, several_runs
+from fsb.estimators._attach import attach_scores, mean_of_others, several_runs
 from fsb.types import Array, Aux, Estimator
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln, polygamma
 
 from fsb.distributions import Gamma
-from fsb.estimators.attach import weigh
-from fsb.estimators.coordinates import continuous, pull
+from fsb.estimators._attach import weigh
+from fsb.estimators._continuous import continuous, pull
 from fsb.types import Estimator
 
 

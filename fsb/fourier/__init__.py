@@ -1,8 +1,8 @@
 """Harmonic analysis of Boolean functions under product distributions.
 
-``spectrum``: functions of up to 20 units as tables of their 2^n values, in float64 NumPy;
-``sampling``: low-degree coefficients of functions of many units; ``bias``: the predicted bias of
-ST, DARN and FouST.
+``tables``: functions of up to 20 units as tables of their 2^n values, in float64 NumPy;
+``spectrum``: their Fourier transforms; ``sampling``: coefficients of low degree of functions of
+many units; ``bias``: what the analysis says of ST, DARN and FouST.
 """
 
 from fsb.fourier.bias import Bias, predicted_bias, taylor_coefficients
@@ -10,18 +10,15 @@ from fsb.fourier.sampling import LowDegree, low_degree_coefficients
 from fsb.fourier.spectrum import (
     degree_weights,
     degrees,
-    discrete_derivative,
     evaluate_basis,
     influences,
     inverse,
     logit_gradient,
-    noise_operator,
     noise_stability,
-    probabilities,
-    states,
     total_influence,
     transform,
 )
+from fsb.fourier.tables import discrete_derivative, noise_operator, probabilities, states
 
 __all__ = [
     "Bias",

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
-from fsb.fourier.spectrum import ZERO_ONE, basis, check_probabilities
+from fsb.fourier.spectrum import basis
+from fsb.fourier.tables import ZERO_ONE, check_probabilities
 from fsb.types import Array
 
 ENTRIES = 2**22  # size limit of the array of products

@@ -1,23 +1,22 @@
-r"""The p-biased Fourier transform of functions of n two-valued units, and derived quantities.
+r"""The p-biased Fourier transform of a function of n two-valued units, and what it tells.
 
 With p_i the probability that unit i is high, the basis is
 
 .. math:: \phi_S(z) = \prod_{i \in S} \phi_i(z_i), \quad \phi_i = \frac{z_i - \mu_i}{\sigma_i},
     \qquad \hat f(S) = E_p[f \phi_S], \quad f = \sum_S \hat f(S) \phi_S,
 
-where mu_i, sigma_i are the mean and standard deviation of z_i. It is orthonormal under p and the
-same in every encoding, as phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
+where mu_i and sigma_i are the mean and the standard deviation of z_i. It is orthonormal under p. It
+is the same in every encoding: phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
 
-A function is a table of its values, [..., 2^n], in the lexicographic order of ``states``: unit 0 is
-the most significant bit. A spectrum is a table of the same shape, where bit i of the index says
-whether unit i belongs to S. Leading axes hold several functions. Everything is float64 NumPy.
+A function is a table of its values, see ``fsb.fourier.tables``. A spectrum is a table of the same
+shape, in which bit i of the index says whether unit i belongs to S.
 
-A unit with p = 0 or 1 is constant: phi_i = 0, and every coefficient with i in S is 0, its limit
-from the interior. All identities then hold at the states of positive probability.
+A unit with p = 0 or 1 is a constant: phi_i = 0, and so is every coefficient with i in S, the limit
+as p goes there. All identities then hold at the states of positive probability.
 
-Source: O'Donnell 2014 (Analysis of Boolean Functions), arXiv:2105.10386, section 8.4; Pervez,
-Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean Stochastic Networks),
-https://proceedings.mlr.press/v119/pervez20a.html, section 2.
+Source: O'Donnell 2014 (Analysis of Boolean Functions, DOI 10.1017/CBO9781139814782), section 8.4;
+Pervez, Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean Stochastic
+Networks), section 2.
 """
 
 from __future__ import annotations
@@ -27,38 +26,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
-
-MOST_UNITS = 20
-ZERO_ONE = Bernoulli()
-
-
-def states(n: int, dist: Bernoulli = ZERO_ONE) -> np.ndarray:
-    """All joint values of n units, [2^n, n], in the order used by every table here.
-
-    Raises:
-      FsbError: if n is negative or above 20.
-
-    >>> states(2, Bernoulli(-1.0, 1.0)).tolist()
-    [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
-    """
-    if not 0 <= n <= MOST_UNITS:
-        raise FsbError(f"n={n}: it must lie between 0 and {MOST_UNITS}")
-    bits = np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
-    return np.asarray(dist.encode(bits.astype(np.float64)))  # type: ignore[arg-type]
-
-
-def probabilities(p: ArrayLike) -> np.ndarray:
-    """The probability P(z) of every state, [2^n].
-
-    >>> probabilities([0.5, 0.25]).tolist()
-    [0.375, 0.125, 0.375, 0.125]
-    """
-    table = np.ones(1)
-    for q in check_probabilities(p):
-        table = np.stack([(1 - q) * table, q * table], -1).reshape(-1)
-    return table
+from fsb.fourier.tables import apply, check_probabilities, check_rho, checked, deviation
 
 
 def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
@@ -92,13 +61,15 @@ def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
 
     Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, eq. 3.
 
+    >>> from fsb.distributions import Bernoulli
+    >>> from fsb.fourier import states
     >>> z = states(2, Bernoulli(-1.0, 1.0))
     >>> transform(z[:, 0] * z[:, 1] + 3, [0.5, 0.5]).tolist()
     [3.0, 0.0, 0.0, 1.0]
     """
-    table, p = _checked(values, p)
-    s = _deviation(p)
-    return _apply(table, np.array([[1 - p, p], [-s, s]]))
+    table, p = checked(values, p)
+    s = deviation(p)
+    return apply(table, np.array([[1 - p, p], [-s, s]]))
 
 
 def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
@@ -111,43 +82,9 @@ def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
     >>> inverse(transform([1.0, 2.0, 3.0, 5.0], [0.5, 0.2]), [0.5, 0.2]).round(12).tolist()
     [1.0, 2.0, 3.0, 5.0]
     """
-    table, p = _checked(coefficients, p)
+    table, p = checked(coefficients, p)
     low, high = basis(p)
-    return _apply(table, np.array([[np.ones_like(p), low], [np.ones_like(p), high]]))
-
-
-def discrete_derivative(values: ArrayLike, p: ArrayLike, unit: int) -> np.ndarray:
-    """D_i f = sqrt(p_i (1 - p_i)) (f at unit i high - f at unit i low), as a table.
-
-    Its spectrum is fhat(S + i) at the sets S without i; E[D_i f] = fhat({i}), and E[(D_i f)^2] is
-    the influence of unit i.
-
-    Source: O'Donnell 2014, arXiv:2105.10386, section 8.4.
-
-    >>> discrete_derivative([0.0, 1.0, 4.0, 9.0], [0.5, 0.5], unit=0).tolist()
-    [2.0, 4.0, 2.0, 4.0]
-    """
-    table, p = _checked(values, p)
-    if not 0 <= unit < len(p):
-        raise FsbError(f"unit={unit}: it must lie between 0 and {len(p) - 1}")
-    s = _deviation(p[unit])
-    return _apply_to(table, np.array([[-s, s], [-s, s]]), len(p) - 1 - unit)
-
-
-def noise_operator(values: ArrayLike, p: ArrayLike, rho: float) -> np.ndarray:
-    """T_rho f(z) = E f(N_rho(z)): each unit of z is kept with probability rho, else resampled.
-
-    Multiplies fhat(S) by rho^|S|. Defined at every state, including those of probability 0.
-
-    Source: O'Donnell 2014, arXiv:2105.10386, section 8.4; as an estimator, ``fsb.noise_operator``.
-
-    >>> noise_operator([0.0, 1.0], [0.25], rho=0.5).tolist()
-    [0.125, 0.625]
-    """
-    table, p = _checked(values, p)
-    _check_rho(rho)
-    low, high = (1 - rho) * (1 - p), (1 - rho) * p
-    return _apply(table, np.array([[rho + low, high], [low, rho + high]]))
+    return apply(table, np.array([[np.ones_like(p), low], [np.ones_like(p), high]]))
 
 
 def degrees(n: int) -> np.ndarray:
@@ -200,7 +137,7 @@ def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray:
     >>> noise_stability(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5]), rho=0.5).item()
     0.25
     """
-    _check_rho(rho)
+    check_rho(rho)
     weights = degree_weights(coefficients)
     return weights @ rho ** np.arange(weights.shape[-1])
 
@@ -219,8 +156,8 @@ def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
     >>> logit_gradient(transform([0.0, 1.0], [0.2]), [0.2]).round(12).tolist()
     [0.16]
     """
-    table, p = _checked(coefficients, p)
-    return _deviation(p) * table[..., 2 ** np.arange(len(p))[::-1]]
+    table, p = checked(coefficients, p)
+    return deviation(p) * table[..., 2 ** np.arange(len(p))[::-1]]
 
 
 def basis(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,47 +167,8 @@ def basis(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(sure, 0.0, -high / (low + blank)), np.where(sure, 0.0, low / (high + blank))
 
 
-def check_probabilities(p: ArrayLike) -> np.ndarray:
-    p = np.asarray(p, np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise FsbError(f"p={p.tolist()}: it must be a list of probabilities, [n] in [0, 1]")
-    return p
-
-
-def _deviation(p: np.ndarray) -> np.ndarray:
-    """Standard deviation of the bit, which is sigma_i / span in every encoding."""
-    return np.sqrt(p * (1 - p))
-
-
-def _apply(table: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Applies the tensor product of n 2x2 matrices, [2, 2, n], to a table, one unit at a time."""
-    n = matrices.shape[-1]
-    for i in range(n):
-        table = _apply_to(table, matrices[..., i], n - 1 - i)
-    return table
-
-
-def _apply_to(table: np.ndarray, matrix: np.ndarray, below: int) -> np.ndarray:
-    """Applies a 2x2 matrix to the unit that has ``below`` units after it."""
-    halves = table.reshape(-1, 2, 2**below)
-    low, high = halves[:, 0], halves[:, 1]
-    return np.stack([row[0] * low + row[1] * high for row in matrix], 1).reshape(table.shape)
-
-
-def _checked(table: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    p, table = check_probabilities(p), np.asarray(table, np.float64)
-    if table.shape[-1:] != (2 ** len(p),):
-        raise FsbError(f"table {table.shape} for {len(p)} units: its last axis must be 2^n")
-    return table, p
-
-
 def _units(table: np.ndarray) -> int:
     size = table.shape[-1] if table.ndim else 0
     if size < 1 or size & (size - 1):
         raise FsbError(f"table {table.shape}: its last axis must be 2^n")
     return int(math.log2(size))
-
-
-def _check_rho(rho: float) -> None:
-    if not 0 <= rho <= 1:
-        raise FsbError(f"rho={rho}: it must lie in [0, 1]")

@@ -94,14 +94,14 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
     elif isinstance(entry, str):
         if entry not in _names():
             raise unknown(where, entry, _names())
-        node = OmegaConf.load(configs_dir() / "estimator" / f"{entry}.yaml")
-        name, estimator = entry, build({"estimator": node, "modules": modules}, "estimator")
+        node = _configured(entry)
+        name, estimator = entry, _built(node, modules)
     elif OmegaConf.is_dict(entry) and "_target_" in entry:
         settings = {key: value for key, value in entry.items() if key != "_target_"}
         plain = [f"{k}={v}" for k, v in settings.items() if not OmegaConf.is_config(v)]
         factory = factory_name(entry)
         name = f"{factory}({', '.join(plain)})" if plain else factory
-        estimator = build({"estimator": entry, "modules": modules}, "estimator")
+        estimator = _built(entry, modules)
     else:
         raise FsbError(
             f"{where}: {entry} is not a name, path/to/file.py:factory or {{_target_: ...}}"
@@ -109,3 +109,14 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
     if not isinstance(estimator, Estimator):
         raise FsbError(f"{where}: {name} makes {type(estimator).__name__}, not an fsb.Estimator")
     return name, estimator
+
+
+def _configured(name: str) -> Any:
+    """The configuration of an estimator, with those that it builds on."""
+    node: Any = OmegaConf.load(configs_dir() / "estimator" / f"{name}.yaml")
+    return OmegaConf.merge(*map(_configured, node.pop("defaults", ())), node)
+
+
+def _built(node: Any, modules: list[str]) -> Estimator:
+    plain = OmegaConf.to_container(node)
+    return build({"estimator": plain, "modules": list(modules)}, "estimator")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from fsb.networks.convolutions import ChannelMoments, batch_norm, convolve, group_norm, spread
+from fsb.networks.convolutions import BatchMoments, batch_norm, convolve, group_norm, spread
 from fsb.networks.dense import INIT
 from fsb.types import Array, PyTree
 
@@ -45,8 +45,8 @@ class Weights(nn.Module):
 
 
 def normed(
-    weights: dict[str, Array], x: Array, stride: int = 1, fixed: ChannelMoments | None = None
-) -> tuple[Array, ChannelMoments | None]:
+    weights: dict[str, Array], x: Array, stride: int = 1, fixed: BatchMoments | None = None
+) -> tuple[Array, BatchMoments | None]:
     """The convolution and its norm, computed as x's dtype, and what a BatchNorm measured."""
     y = convolve(x, weights["kernel"].astype(x.dtype), stride)
     if "batch" in weights:
@@ -75,8 +75,8 @@ def residual(
     stride: int,
     size: tuple[int, int] | None,
     remat: bool,
-    fixed: dict[str, ChannelMoments] | None = None,
-) -> tuple[Array, dict[str, ChannelMoments | None]]:
+    fixed: dict[str, BatchMoments] | None = None,
+) -> tuple[Array, dict[str, BatchMoments | None]]:
     """relu(shortcut(x) + N(C(relu(N(C(x)))))), with convolutions C and norms N.
 
     Args:

@@ -80,12 +80,13 @@ def group_norm(x: Array, scale: Array, bias: Array) -> Array:
     return (h.reshape(x.shape) * scale + bias).astype(x.dtype)
 
 
-ChannelMoments = tuple[Array, Array]
+BatchMoments = tuple[Array, Array]
+"""Mean and variance [C] of the channels of a batch."""
 
 
 def batch_norm(
-    x: Array, scale: Array, bias: Array, fixed: ChannelMoments | None = None
-) -> tuple[Array, ChannelMoments]:
+    x: Array, scale: Array, bias: Array, fixed: BatchMoments | None = None
+) -> tuple[Array, BatchMoments]:
     """BatchNorm: the result, and mean and variance [C] of the channels, float32.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from fsb.constraints import choose
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.types import Array
@@ -23,16 +24,16 @@ Activation = Literal["tanh", "relu", "leaky_relu"]
 
 
 class MLP(nn.Module):
-    """``hidden`` layers of ``width`` units, then a linear layer to ``outputs``."""
+    """``hidden_layers`` of ``width`` units each, then a linear layer to ``outputs``."""
 
-    hidden: int
+    hidden_layers: int
     width: int
     outputs: int
     activation: Callable[[Array], Array] = jnp.tanh
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        for _ in range(self.hidden):
+        for _ in range(self.hidden_layers):
             x = self.activation(nn.Dense(self.width, kernel_init=INIT)(x))
         return nn.Dense(self.outputs, kernel_init=INIT)(x)
 
@@ -71,9 +72,8 @@ def dense(
     for name, value in {**given, "values": values}.items():
         if value < least[name]:
             raise FsbError(f"model.{name}={value}: it must be at least {least[name]}")
-    if activation not in ACTIVATIONS:
-        raise FsbError(f"model.activation={activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    nonlinearity = choose("model.activation", activation, ACTIVATIONS)
     units = (width,) if values == 2 else (width, values)
     latent = Bernoulli(low, high) if values == 2 else Categorical()
-    mlp = functools.partial(MLP, hidden, hidden_width, activation=ACTIVATIONS[activation])
+    mlp = functools.partial(MLP, hidden, hidden_width, activation=nonlinearity)
     return Dense(latent, units, mlp)

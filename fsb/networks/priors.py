@@ -1,4 +1,4 @@
-"""Priors of the top latent layer: what p(z_L) is."""
+"""Priors p(z_L) of the top latent layer."""
 
 from __future__ import annotations
 
@@ -73,3 +73,7 @@ class Autoregressive(nn.Module):
         start = dist.from_noise(noise, jnp.zeros((count, *self.units)))
         step = lambda _, z: dist.from_noise(noise, self(z))
         return jax.lax.fori_loop(0, self.units[0], step, start)
+
+
+INDEPENDENT = {"learned": Learned, "uniform": Uniform}
+PRIORS = {**INDEPENDENT, "autoregressive": Autoregressive}

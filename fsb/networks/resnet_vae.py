@@ -7,21 +7,20 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from fsb.constraints import Count
+from fsb.constraints import Count, choose
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
+from fsb.networks import _chain
+from fsb.networks._chain import Chain
 from fsb.networks.blocks import Down, Plan, Up
 from fsb.networks.likelihoods import Likelihood
-from fsb.networks.priors import Learned, Uniform
-from fsb.sites import per_example
+from fsb.networks.priors import INDEPENDENT
 from fsb.types import Array, Evidence, Sample
 
-PRIORS = {"learned": Learned, "uniform": Uniform}
-NORMS = ("group", "batch", "none")
+NORMS = {norm: norm for norm in ("group", "batch", "none")}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -75,37 +74,28 @@ class ResNetVAE(nn.Module):
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
         """The evidence of x [B, *shape] at one sample of its sites "z1" (bottom) to "zL"."""
-        h = (x - self.mean.value[None]).reshape(*x.shape[:3], -1)
-        posteriors, values = [], []
-        for layer, up in enumerate(self.up, start=1):
-            posteriors.append(up(h))
-            h = sample(f"z{layer}", self.latent, posteriors[-1])
-            values.append(h)
-        downs = zip(self.down[1:], values[1:], strict=True)
-        priors = [down(z) for down, z in downs] + [self.prior(values[-1])]
-        outputs = self.decode(values[0])
-        log_prob = lambda eta, z: per_example(self.latent.log_prob(eta, z))
-        return Evidence(
-            likelihood=self.likelihood.log_prob(outputs, x),
-            prior=tuple(map(log_prob, priors, values)),
-            entropy=tuple(per_example(self.latent.entropy(q)) for q in posteriors),
-            posterior=tuple(map(log_prob, posteriors, values)),
-            mean=self.likelihood.mean(outputs),
-        )
+        return _chain.evidence(self.chain, x, sample)
 
     def decode(self, z: Array) -> Array:
         """z_1 [B, H, W, C] -> the likelihood's outputs [B, *shape, outputs]."""
-        outputs = self.down[0](z).reshape(-1, *self.shape, self.likelihood.outputs)
-        return outputs + self.likelihood.offset(self.mean.value)[None]
+        return _chain.decode(self.chain, z)
 
     def generate(self, key: Array, count: int) -> Array:
-        """Means E[x | z_1] of ``count`` draws from the model, [count, *shape]."""
-        key, draw = jax.random.split(key)
-        z = self.prior.sample(draw, self.latent, count)
-        for down in reversed(self.down[1:]):
-            key, draw = jax.random.split(key)
-            z = self.latent.sample(draw, down(z))
-        return self.likelihood.mean(self.decode(z))
+        """The means E[x | z_1] at ``count`` draws of z_1 from the model, [count, *shape]."""
+        return _chain.generate(self.chain, key, count)
+
+    @property
+    def chain(self) -> Chain:
+        """The layers as functions; only within ``apply``."""
+        from_pixels, *from_maps = self.up
+        return Chain(
+            self.likelihood,
+            self.mean.value,
+            self.latent,
+            up=[lambda x: from_pixels(x.reshape(*x.shape[:3], -1)), *from_maps],
+            down=self.down,
+            prior=self.prior,
+        )
 
 
 def sresnet(
@@ -177,12 +167,6 @@ def sresnet(
         raise FsbError(
             f"model.stochastic={list(stochastic)}: stacks in ascending order, of 1 to {sum(stacks)}"
         )
-    if prior not in PRIORS:
-        raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(PRIORS)}")
-    if norm not in NORMS:
-        raise FsbError(f"model.norm={norm!r}: choose one of {', '.join(NORMS)}")
-    if dtype not in DTYPES:
-        raise FsbError(f"model.dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
     image = (*shape[:2], widths[0])
     segments: list[list[Plan]] = [[]]  # a new one begins above every stochastic layer
     maps = []
@@ -197,13 +181,13 @@ def sresnet(
         shape,
         likelihood,
         Bernoulli(low, high),
-        widths[0],
-        tuple(map(tuple, segments)),
-        tuple(maps),
-        PRIORS[prior](maps[-1]),
-        norm,
-        remat,
-        DTYPES[dtype],
+        stem=widths[0],
+        segments=tuple(map(tuple, segments)),
+        maps=tuple(maps),
+        prior=choose("model.prior", prior, INDEPENDENT)(maps[-1]),
+        norm=choose("model.norm", norm, NORMS),
+        remat=remat,
+        dtype=choose("model.dtype", dtype, DTYPES),
     )
 
 

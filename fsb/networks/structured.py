@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
+from fsb.networks._chain import outputs_from
 from fsb.networks.dense import MLP, Activation, dense
 from fsb.networks.likelihoods import Likelihood
 from fsb.types import Array, Evidence, Sample
@@ -52,7 +53,7 @@ class StructuredPrediction(nn.Module):
     @property
     def deterministic_layers(self) -> int:
         """Hidden layers of all transformations."""
-        return (self.layers + 1) * self.mlp(1).hidden
+        return (self.layers + 1) * self.mlp(1).hidden_layers
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
         """The evidence of the lower half of x [B, *shape], given the upper, at one sample."""
@@ -61,9 +62,8 @@ class StructuredPrediction(nn.Module):
         for layer, step in enumerate(self.steps, start=1):
             eta = step(h.reshape(x.shape[0], -1)).reshape(-1, *self.units)
             h = sample(f"z{layer}", self.latent, eta)
-        outputs = self.out(h.reshape(x.shape[0], -1))
-        outputs = outputs.reshape(*lower.shape, self.likelihood.outputs)
-        outputs += self.likelihood.offset(self.mean.value[self.half :])[None]
+        numbers = self.out(h.reshape(x.shape[0], -1))
+        outputs = outputs_from(self.likelihood, numbers, self.mean.value[self.half :])
         return Evidence(
             likelihood=self.likelihood.log_prob(outputs, lower),
             prior=(),

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from fsb.errors import FsbError
+from fsb.constraints import choose
+from fsb.networks import _chain
+from fsb.networks._chain import Chain
 from fsb.networks.dense import MLP, Activation, dense
 from fsb.networks.likelihoods import Likelihood
-from fsb.networks.priors import Autoregressive, Learned, Uniform
+from fsb.networks.priors import PRIORS
 from fsb.types import Array, Evidence, Sample
-
-PRIORS = {"learned": Learned, "uniform": Uniform, "autoregressive": Autoregressive}
 
 
 class VAE(nn.Module):
@@ -50,48 +49,34 @@ class VAE(nn.Module):
     @property
     def deterministic_layers(self) -> int:
         """Hidden layers of all transformations, up and down."""
-        return 2 * self.layers * self.mlp(1).hidden
+        return 2 * self.layers * self.mlp(1).hidden_layers
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
         """The evidence of x [B, *shape] at one sample of its sites "z1" (bottom) to "zL"."""
-        h = (x - self.mean.value[None]).reshape(x.shape[0], -1)
-        posteriors, values = [], []
-        for layer, up in enumerate(self.up, start=1):
-            posteriors.append(self.eta(up, h))
-            values.append(sample(f"z{layer}", self.latent, posteriors[-1]))
-            h = values[-1].reshape(x.shape[0], -1)
-        downs = zip(self.down[1:], values[1:], strict=True)
-        priors = [self.eta(down, z) for down, z in downs] + [self.prior(values[-1])]
-        outputs = self.decode(values[0])
-        log_prob = self.latent.log_prob
-        return Evidence(
-            likelihood=self.likelihood.log_prob(outputs, x),
-            prior=tuple(log_prob(p, z).sum(-1) for p, z in zip(priors, values, strict=True)),
-            entropy=tuple(self.latent.entropy(q).sum(-1) for q in posteriors),
-            posterior=tuple(
-                log_prob(q, z).sum(-1) for q, z in zip(posteriors, values, strict=True)
-            ),
-            mean=self.likelihood.mean(outputs),
-        )
-
-    def eta(self, transformation: MLP, h: Array) -> Array:
-        """Parameters of a stochastic layer [B, *units], from what the layer before hands on."""
-        return transformation(h.reshape(h.shape[0], -1)).reshape(-1, *self.units)
+        return _chain.evidence(self.chain, x, sample)
 
     def decode(self, z: Array) -> Array:
         """z_1 [B, *units] -> the likelihood's outputs [B, *shape, outputs]."""
-        flat = self.down[0](z.reshape(z.shape[0], -1))
-        outputs = flat.reshape(-1, *self.shape, self.likelihood.outputs)
-        return outputs + self.likelihood.offset(self.mean.value)[None]
+        return _chain.decode(self.chain, z)
 
     def generate(self, key: Array, count: int) -> Array:
-        """Means E[x | z_1] of ``count`` draws from the model, [count, *shape]."""
-        key, draw = jax.random.split(key)
-        z = self.prior.sample(draw, self.latent, count)
-        for down in reversed(self.down[1:]):
-            key, draw = jax.random.split(key)
-            z = self.latent.sample(draw, self.eta(down, z))
-        return self.likelihood.mean(self.decode(z))
+        """The means E[x | z_1] at ``count`` draws of z_1 from the model, [count, *shape]."""
+        return _chain.generate(self.chain, key, count)
+
+    @property
+    def chain(self) -> Chain:
+        """The layers as functions; only within ``apply``."""
+        numbers = lambda mlp: lambda h: mlp(h.reshape(h.shape[0], -1))
+        eta = lambda mlp: lambda h: numbers(mlp)(h).reshape(-1, *self.units)
+        to_outputs, *to_eta = self.down
+        return Chain(
+            self.likelihood,
+            self.mean.value,
+            self.latent,
+            up=[eta(mlp) for mlp in self.up],
+            down=[numbers(to_outputs), *(eta(mlp) for mlp in to_eta)],
+            prior=self.prior,
+        )
 
 
 def vae(
@@ -126,9 +111,6 @@ def vae(
     >>> vae((8, 8), BernoulliLikelihood(), layers=1, hidden=0, width=20, values=10).units
     (20, 10)
     """
-    if prior not in PRIORS:
-        raise FsbError(f"model.prior={prior!r}: choose one of {', '.join(PRIORS)}")
+    top = choose("model.prior", prior, PRIORS)
     parts = dense(layers, width, hidden, hidden_width, activation, values, low, high)
-    return VAE(
-        shape, likelihood, parts.latent, parts.units, PRIORS[prior](parts.units), layers, parts.mlp
-    )
+    return VAE(shape, likelihood, parts.latent, parts.units, top(parts.units), layers, parts.mlp)

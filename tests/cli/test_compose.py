@@ -222,6 +222,7 @@ GOOD = [
     ("model=linear_vae model.layers=3", 1),
     ("estimator=st --multirun optimizer.learning_rate=1e-4,2e-4", 2),
     ("-m estimator=glob(*softmax) seed=range(3)", 6),
+    ("-m estimator=glob(nothing*)", 0),
     ("--cfg job seed=1", 1),
     ("hydra.searchpath=[file:///] seed=1", 1),
 ]

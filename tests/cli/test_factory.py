@@ -141,6 +141,17 @@ def test_verify_calls_nothing(toy):
     verify({"model": node, "modules": ["toy"]}, "model")
 
 
+def test_an_inner_factory_may_make_anything(toy):
+    toy.three = lambda: 3
+    toy.three.__module__ = "toy"
+    node = {"_target_": "toy.Box", "size": {"_target_": "toy.three"}}
+    verify({"model": node, "modules": ["toy"]}, "model")
+    assert make(node).size == 3
+    toy.three = lambda: "three"
+    toy.three.__module__ = "toy"
+    assert error_of(node) == 'estimator.size: must be a valid integer, got "three"'
+
+
 def test_everything_is_checked_before_anything_is_built(toy):
     toy.Box.__init__ = lambda self, size=1: pytest.fail("it was built")
     box = {"_target_": "toy.Box"}

@@ -17,8 +17,8 @@ import optax
 import pytest
 
 import fsb
+from fsb.estimators._attach import branch
 from fsb.estimators.arms import companions, debias
-from fsb.estimators.attach import branch
 from fsb.estimators.disarm import antithesis
 from fsb.sites import Site, ancestral, bind, replay, site_key
 

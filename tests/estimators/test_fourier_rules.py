@@ -19,7 +19,7 @@ from jax.scipy.special import gammaln
 from scipy import integrate, special, stats
 
 import fsb
-from fsb.estimators.coordinates import derivatives
+from fsb.estimators._tracing.taylor import derivatives
 
 KEY = jax.random.key(1)
 W = np.float32([0.7, -1.1, 0.4])  # of functions of a vector

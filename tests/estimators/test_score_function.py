@@ -13,7 +13,7 @@ import pytest
 
 import fsb
 from fsb.diagnostics import evaluations
-from fsb.estimators.baselines import (
+from fsb.estimators._baselines import (
     RunningMoments,
     features,
     init_moments,

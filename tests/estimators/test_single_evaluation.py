@@ -233,7 +233,7 @@ def test_certain_units_in_every_setting():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: fsb.darn("median"), "centre='median'"),
+        (lambda: fsb.darn("median"), "centre: unknown 'median'"),
         (lambda: fsb.reinmax(0.0), "temperature=0.0"),
         (lambda: fsb.gumbel_rao(-1.0), "temperature=-1.0"),
         (lambda: fsb.gumbel_rao(samples=0), "samples=0"),

@@ -37,7 +37,7 @@ def test_a_setting_out_of_range():
 
 
 def test_it_refuses_other_families():
-    with pytest.raises(fsb.FsbError, match="template serves Bernoulli sites, not Normal"):
+    with pytest.raises(fsb.FsbError, match="template supports Bernoulli sites, not Normal"):
         fsb.value_and_grad(
             template(), lambda eta, sample: sample("z", fsb.Normal(), (eta, 1 + eta)).sum(-1)
         )(jnp.zeros((1, 1)), jax.random.key(0))

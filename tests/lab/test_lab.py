@@ -119,6 +119,18 @@ def test_nothing_is_overwritten(here, capsys):
     assert (here / "out-2" / "table.csv").exists()
 
 
+@pytest.mark.slow
+def test_all_estimators_by_default(here, capsys):
+    code, out, err = run_lab(
+        capsys, "problem=toy", "batches=3", "draws=20", "fit_steps=1", "hydra.run.dir=out"
+    )
+    assert code == 0, err
+    rows = rows_of(here / "out")
+    assert len(rows) > 25
+    assert {"muprop_c_idb", "foust", "rebar", "exact"} <= rows.keys()
+    assert "pathwise: left out: " in out
+
+
 def test_without_enumeration_the_reference_is_an_estimator(here, capsys):
     code, out, _ = run_lab(
         capsys, "problem=mlp", "problem.units=3", "estimators=[st,disarm]", "max_states=4",

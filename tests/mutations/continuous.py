@@ -1,7 +1,8 @@
 """Small errors in the continuous families and in the Fourier rules."""
 
 EXACT, SERIES = (f"estimators/fourier_{name}.py" for name in ("exact", "series"))
-COORDINATES, WEAK = "estimators/coordinates.py", "estimators/weak_reparameterization.py"
+CONTINUOUS, TAYLOR = "estimators/_continuous.py", "estimators/_tracing/taylor.py"
+WEAK = "estimators/weak_reparameterization.py"
 GAMMA, SHARES = "distributions/gamma.py", "distributions/dirichlet.py"
 RULES = "estimators/test_fourier_rules.py -k"
 FAMILIES = "distributions/test_continuous.py -k"
@@ -54,17 +55,17 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("series: never a warning", SERIES, "FELT = 0.05", "FELT = 50", f"{RULES} asymptotic"),
     ("series: kinks let through", SERIES, "        if name is not None:\n",
      "        if name is None and False:\n", f"{RULES} kinks"),
-    ("coordinates: the shift of all units", COORDINATES, "z + move * shift", "z + shift",
+    ("coordinates: the shift of all units", TAYLOR, "z + move * shift", "z + shift",
      f"{RULES} exact_rules and gamma"),
-    ("coordinates: separable without the shift", COORDINATES, "first = slope(z + shift)[None]",
+    ("coordinates: separable without the shift", TAYLOR, "first = slope(z + shift)[None]",
      "first = slope(z)[None]", f"{RULES} one_pass and exact or separable"),
-    ("Taylor series: direction forgotten", COORDINATES, "([direction, *rest],)",
+    ("Taylor series: direction forgotten", TAYLOR, "([direction, *rest],)",
      "([jnp.ones_like(z), *rest],)", f"{RULES} high_order"),
-    ("nested: direction forgotten", COORDINATES, "jax.jvp(f, (z,), (direction,))[1]",
+    ("nested: direction forgotten", TAYLOR, "jax.jvp(f, (z,), (direction,))[1]",
      "jax.jvp(f, (z,), (jnp.ones_like(z),))[1]", f"{RULES} high_order"),
-    ("below: no score of discrete sites", COORDINATES, "if not passes:", "if False:",
+    ("below: no score of discrete sites", CONTINUOUS, "if not passes:", "if False:",
      f"{RULES} beside_discrete"),
-    ("below: other noise", COORDINATES, "drawn = ancestral(key)(name",
+    ("below: other noise", CONTINUOUS, "drawn = ancestral(key)(name",
      "drawn = ancestral(jax.random.fold_in(key, 7))(name", f"{RULES} beside_discrete"),
     ("weak: no score", WEAK, "score = weigh(losses,", "score = weigh(0 * losses,",
      f"{RULES} weak"),

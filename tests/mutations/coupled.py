@@ -4,7 +4,7 @@ COUPLED, CONTRACT = "estimators/test_coupled.py", "estimators/test_contract.py"
 MEANS = "estimators/test_means.py -k three_layers and"
 
 DISARM, ARMS, BITFLIP = (f"estimators/{name}.py" for name in ("disarm", "arms", "bitflip"))
-DOUBLE, RODEO, ATTACH = (f"estimators/{name}.py" for name in ("double_cv", "rodeo", "attach"))
+DOUBLE, RODEO, ATTACH = (f"estimators/{name}.py" for name in ("double_cv", "rodeo", "_attach"))
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     # on branches of a run
@@ -58,8 +58,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("runs: derivatives through the layers below", "sites.py", "z=site.z + shifts[name]",
      "z=site.z + shifts[name] + jax.numpy.sum(eta - jax.lax.stop_gradient(eta))",
      COUPLED),
-    ("leave one out: n for n - 1", "estimators/attach.py", "/ (len(x) - 1)", "/ len(x)", COUPLED),
-    ("leave one out: own term kept", "estimators/attach.py", "(x.sum(0, keepdims=True) - x) /",
+    ("leave one out: n for n - 1", "estimators/_attach.py", "/ (len(x) - 1)", "/ len(x)", COUPLED),
+    ("leave one out: own term kept", "estimators/_attach.py", "(x.sum(0, keepdims=True) - x) /",
      "x.sum(0, keepdims=True) /", COUPLED),
     ("Double CV: correction dropped", DOUBLE, "score(site)) - correction", "score(site))",
      COUPLED),

@@ -21,9 +21,9 @@ NOISE = "runtime/test_random.py"
 
 LOCAL, FOUST = "estimators/local.py", "estimators/foust.py"
 GS, ST = "estimators/gumbel_softmax.py", "estimators/st.py"
-EXACT, ATTACH = "estimators/exact.py", "estimators/attach.py"
+EXACT, ATTACH = "estimators/exact.py", "estimators/_attach.py"
 B, C, N = (f"distributions/{name}.py" for name in ("bernoulli", "categorical", "normal"))
-NET, LIKELIHOOD = "networks/vae.py", "networks/likelihoods.py"
+NET, CHAIN, LIKELIHOOD = (f"networks/{name}.py" for name in ("vae", "_chain", "likelihoods"))
 FUSION = "runtime/test_xla.py -k several or average"
 FLAGS = "runtime/test_xla.py -k flag"
 
@@ -152,28 +152,27 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("bits: nats", "objectives.py", "(dimensions * math.log(2))", "dimensions", OBJECTIVES),
     ("bits: offset of dequantised pixels", "data/preprocess.py", "        8.0,\n",
      "        0.0,\n", OBJECTIVES),
-    ("VAE: data mean not subtracted", NET, "(x - self.mean.value[None])", "x", VAE),
-    ("VAE: prior of the next layer", NET, "zip(priors, values, strict=True)",
-     "zip(priors[::-1], values, strict=True)", VAE),
-    ("VAE: prior read from the wrong layer", NET, "zip(self.down[1:], values[1:], strict=True)",
-     "zip(self.down[1:], values[:-1], strict=True)", VAE),
-    ("VAE: decoder's offset dropped", NET,
-     "return outputs + self.likelihood.offset(self.mean.value)[None]", "return outputs", VAE),
-    ("VAE: decoder reads the top layer", NET, "self.decode(values[0])",
-     "self.decode(values[-1])", VAE),
-    ("VAE: samples from the layers in the wrong order", NET, "in reversed(self.down[1:]):",
-     "in self.down[1:]:", VAE),
-    ("VAE: generated from the mean of the layer above", NET,
-     "z = self.latent.sample(draw, self.eta(down, z))",
-     "z = self.latent.mean(self.eta(down, z))", VAE),
-    ("VAE: a uniform prior is learned", NET, '"uniform": Uniform', '"uniform": Learned', VAE),
+    ("VAE: data mean not subtracted", CHAIN, "h = x - chain.mean[None]", "h = x", VAE),
+    ("VAE: prior of the next layer", CHAIN, "prior=tuple(map(log_prob, priors, values))",
+     "prior=tuple(map(log_prob, priors[::-1], values))", VAE),
+    ("VAE: prior read from the wrong layer", CHAIN, "zip(chain.down[1:], values[1:], strict=True)",
+     "zip(chain.down[1:], values[:-1], strict=True)", VAE),
+    ("VAE: decoder's offset dropped", CHAIN,
+     "return outputs + likelihood.offset(mean)[None]", "return outputs", VAE),
+    ("VAE: decoder reads the top layer", CHAIN, "decode(chain, values[0])",
+     "decode(chain, values[-1])", VAE),
+    ("VAE: samples from the layers in the wrong order", CHAIN, "in reversed(chain.down[1:]):",
+     "in chain.down[1:]:", VAE),
+    ("VAE: generated from the mean of the layer above", CHAIN,
+     "z = chain.latent.sample(draw, down(z))", "z = chain.latent.mean(down(z))", VAE),
+    ("VAE: a uniform prior is learned", PRIORS, '"uniform": Uniform', '"uniform": Learned', VAE),
     ("fDARN: a unit sees itself", PRIORS, "unit[:, None] < unit[None]",
      "unit[:, None] <= unit[None]", LATENTS),
     ("fDARN: one step too few", PRIORS, "fori_loop(0, self.units[0], step", "fori_loop(0, 1, step",
      LATENTS),
-    ("categorical VAE: one unit alone", NET, "outputs = self.decode(values[0])",
-     "outputs = self.decode(values[0] * (jnp.arange(self.units[0]) < 1).reshape("
-     "(1, -1) + (1,) * (len(self.units) - 1)))", LATENTS),
+    ("categorical VAE: one unit alone", NET, "mlp(h.reshape(h.shape[0], -1))",
+     "mlp((h * (jnp.arange(h.shape[1]) < 1).reshape((1, -1) + (1,) * (h.ndim - 2)))"
+     ".reshape(h.shape[0], -1))", LATENTS),
     ("Gaussian pixels: variance for scale", LIKELIHOOD, "jnp.exp(0.5 * jnp.clip",
      "jnp.exp(jnp.clip", LIKELIHOODS),
     ("Bernoulli pixels: offset without the logit", LIKELIHOOD, "jnp.log(p / (1 - p))",
@@ -182,7 +181,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("step: the same noise at every step", "training/step.py",
      "jax.random.fold_in(train.key, train.step)", "train.key", STEP),
     ("step: loss not summed", "training/step.py", "train.loss_sum + out.value", "out.value", STEP),
-    ("gradient variance: n for n - 1", "training/step.py", "spread / (draws - 1)", "spread / draws",
+    ("gradient variance: n for n - 1", "training/step.py", ".sum() / (draws - 1)", ".sum() / draws",
      STEP),
     ("metrics: filling counted", "training/evaluation.py", "(index < len(images))", "(index >= 0)",
      METRICS),

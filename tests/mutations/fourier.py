@@ -1,27 +1,29 @@
 """Small errors in the harmonic analysis."""
 
 TEST = "test_fourier.py -k"
-SPECTRUM, SAMPLING, BIAS = (f"fourier/{name}.py" for name in ("spectrum", "sampling", "bias"))
+SPECTRUM, TABLES, SAMPLING, BIAS = (
+    f"fourier/{name}.py" for name in ("spectrum", "tables", "sampling", "bias")
+)
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("transform: p for 1 - p", SPECTRUM, "np.array([[1 - p, p], [-s, s]])",
      "np.array([[p, 1 - p], [-s, s]])", f"{TEST} definition"),
-    ("transform: variance for deviation", SPECTRUM, "return np.sqrt(p * (1 - p))",
+    ("transform: variance for deviation", TABLES, "return np.sqrt(p * (1 - p))",
      "return p * (1 - p)", f"{TEST} definition"),
     ("basis: sign of low", SPECTRUM, "-high / (low + blank)", "high / (low + blank)",
      f"{TEST} identities"),
     ("basis: certain units not zero", SPECTRUM, "np.where(sure, 0.0, low / (high + blank))",
      "low / (high + blank)", f"{TEST} definition or limit"),
-    ("order: unit 0 the least significant", SPECTRUM, "n - 1 - i)", "i)", f"{TEST} definition"),
-    ("derivative: not standardised", SPECTRUM, "s = _deviation(p[unit])", "s = 1.0",
+    ("order: unit 0 the least significant", TABLES, "n - 1 - i)", "i)", f"{TEST} definition"),
+    ("derivative: not standardised", TABLES, "s = deviation(p[unit])", "s = 1.0",
      f"{TEST} identities"),
-    ("noise: rho for 1 - rho", SPECTRUM, "(1 - rho) * (1 - p), (1 - rho) * p",
+    ("noise: rho for 1 - rho", TABLES, "(1 - rho) * (1 - p), (1 - rho) * p",
      "rho * (1 - p), rho * p", f"{TEST} identities"),
     ("stability: rho twice", SPECTRUM, "weights @ rho **", "weights @ rho ** 2 **",
      f"{TEST} identities"),
     ("influence: sets without the unit", SPECTRUM, "halves[..., 1, :].sum", "halves[..., 0, :].sum",
      f"{TEST} identities"),
-    ("gradient: per p", SPECTRUM, "return _deviation(p) * table[", "return table[",
+    ("gradient: per p", SPECTRUM, "return deviation(p) * table[", "return table[",
      f"{TEST} lemma_1"),
     ("sampling: N for N - 1", SAMPLING, "coefficients = total / (num_samples - 1)",
      "coefficients = total / num_samples", f"{TEST} few_draws"),

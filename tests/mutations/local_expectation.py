@@ -1,9 +1,8 @@
 """Small errors in local expectations and in the flips that they stand on."""
 
-LOCAL, FLIPS, CHANGES = (
-    "estimators/local_expectation.py",
-    "estimators/_tracing/flips.py",
-    "estimators/_tracing/flip_rules.py",
+LOCAL = "estimators/local_expectation.py"
+EVALUATE, FLIPS, FLIPPED, RULES = (
+    f"estimators/_tracing/{name}.py" for name in ("evaluate", "flips", "flipped", "flip_rules")
 )
 OWN = "estimators/test_local_expectation.py"
 PLAIN = "estimators/test_flips.py"
@@ -30,28 +29,31 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "others[unit, : len(choice)]", PLAIN),
     ("flips: a block too large", FLIPS, "at_once = memory // bytes_of_one",
      "at_once = 2 * memory // bytes_of_one", f"{PLAIN} -k memory"),
-    ("flips: differentiated", FLIPS,
-     'consts = jax.lax.stop_gradient(getattr(closed, "consts", ()))',
-     'consts = getattr(closed, "consts", ())', f"{PLAIN} -k constant"),
-    ("flips: calls not entered", FLIPS, "elif eqn.primitive.name in CALLS.split():",
-     "elif False:", f"{PLAIN} -k rank_one"),
-    ("changes: the whole at z itself", CHANGES, "flat.at[:, slots].set(value)",
+    ("flips: differentiated", EVALUATE,
+     "self.consts = jax.lax.stop_gradient(closed.consts)", "self.consts = closed.consts",
+     f"{PLAIN} -k constant"),
+    ("flips: calls not entered", EVALUATE, "inner is not None and opens(ins)",
+     "False", f"{PLAIN} -k rank_one"),
+    ("flips: an operation without a rule keeps its value at z", RULES,
+     "steps.append(Step(vectorised, tuple(changed), tuple(Flipped(x) for x in outs)))\n"
+     "    return list(steps[-1].outs)", "return list(outs)", PLAIN),
+    ("flipped: the whole at z itself", FLIPPED, "flat.at[:, slots].set(value)",
      "flat.at[:, slots].set(flat[:, slots])", PLAIN),
-    ("changes: old values not taken off", CHANGES,
+    ("flipped: old values not taken off", FLIPPED,
      "return new - at_slots(x.base, x.slots, unit)", "return new", PLAIN),
-    ("changes: other operands of the wrong unit", CHANGES,
+    ("flipped: other operands of the wrong unit", FLIPPED,
      "x[:, jnp.asarray(slots)[unit]], 0, 1)", "x[:, jnp.asarray(slots)[0 * unit]], 0, 1)", PLAIN),
-    ("changes: elementwise operands of different places", CHANGES,
+    ("flip rules: elementwise operands of different places", RULES,
      "x.base.shape != out.shape or not np.array_equal(x.slots, slots)",
      "x.base.shape != out.shape", PLAIN),
-    ("changes: places not moved", CHANGES, "place[np.argsort(source)][x.slots]", "x.slots",
+    ("flip rules: places not moved", RULES, "place[np.argsort(source)][x.slots]", "x.slots",
      PLAIN),
-    ("changes: a sum over units taken for one of a unit", CHANGES,
+    ("flip rules: a sum over units taken for one of a unit", RULES,
      "if (slots == slots[:, :1]).all():", "if True:", PLAIN),
-    ("changes: rows of the wrong unit", CHANGES, "jnp.asarray(row)[unit]]",
+    ("flip rules: rows of the wrong unit", RULES, "jnp.asarray(row)[unit]]",
      "jnp.asarray(row)[0 * unit]]", PLAIN),
-    ("changes: examples and columns exchanged", CHANGES, "result.swapaxes(2, 3)", "result",
+    ("flip rules: examples and columns exchanged", RULES, "result.swapaxes(2, 3)", "result",
      PLAIN),
-    ("changes: a product without the rank-one update", CHANGES, '    "dot_general": dot_general,\n',
-     "", f"{PLAIN} -k rank_one"),
+    ("flip rules: a product without the rank-one update", RULES,
+     '    "dot_general": dot_general,\n', "", f"{PLAIN} -k rank_one"),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Small errors in S-ResNets and in the discretised likelihoods."""
 
-NET, BLOCKS = "networks/resnet_vae.py", "networks/blocks.py"
+NET, CHAIN, BLOCKS = (f"networks/{name}.py" for name in ("resnet_vae", "_chain", "blocks"))
 CONVOLUTIONS, LIKELIHOOD = "networks/convolutions.py", "networks/likelihoods.py"
 TINY = "networks/test_resnet_vae.py -k state"
 COUNTS = "networks/test_resnet_vae.py -k shipped"
@@ -13,11 +13,11 @@ MASSES = "networks/test_likelihoods.py -k masses"
 MEANS = "networks/test_likelihoods.py -k means"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
-    ("S-ResNet: data mean not subtracted", NET, "(x - self.mean.value[None])", "x", TINY),
-    ("S-ResNet: prior read from the wrong layer", NET, "zip(self.down[1:], values[1:]",
-     "zip(self.down[1:], values[:-1]", TINY),
-    ("S-ResNet: decoder reads the top layer", NET, "self.decode(values[0])",
-     "self.decode(values[-1])", TINY),
+    ("S-ResNet: data mean not subtracted", CHAIN, "h = x - chain.mean[None]", "h = x", TINY),
+    ("S-ResNet: prior read from the wrong layer", CHAIN, "zip(chain.down[1:], values[1:]",
+     "zip(chain.down[1:], values[:-1]", TINY),
+    ("S-ResNet: decoder reads the top layer", CHAIN, "decode(chain, values[0])",
+     "decode(chain, values[-1])", TINY),
     ("S-ResNet: a stochastic layer named twice stands once", NET,
      "range(stochastic.count(number))", "range(number in stochastic)", COUNTS),
     ("S-ResNet: every stack halves the image", NET, "level and not stack and not block",

@@ -8,9 +8,9 @@ BASELINE, CENTRING = f"{OWN} -k baseline", f"{OWN} -k centring"
 SIGNAL, UNBIASED = f"{OWN} -k leaves_one", f"{OWN} -k unbiased_for_the_bound"
 WEIGHED = f"{OWN} -k weighs_the_runs"
 
-B, REINFORCE, RLOO = (f"estimators/{name}.py" for name in ("baselines", "reinforce", "rloo"))
+B, REINFORCE, RLOO = (f"estimators/{name}.py" for name in ("_baselines", "reinforce", "rloo"))
 MUPROP, VIMCO = "estimators/muprop.py", "estimators/vimco.py"
-MULTI, ATTACH = "estimators/multi_sample.py", "estimators/attach.py"
+MULTI, ATTACH = "estimators/multi_sample.py", "estimators/_attach.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("REINFORCE: sign", REINFORCE, "weigh(s, score(site))", "weigh(-s, score(site))", VARIANCE),

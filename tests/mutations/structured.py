@@ -1,6 +1,7 @@
 """Small errors in structured prediction, the objectives' options, and the faces."""
 
-NET, OBJECTIVES, FACES = "networks/structured.py", "objectives.py", "data/faces.py"
+NET, CHAIN = "networks/structured.py", "networks/_chain.py"
+OBJECTIVES, FACES = "objectives.py", "data/faces.py"
 STATES = "networks/test_structured.py -k state"
 BOUNDS = "networks/test_structured.py -k bounds"
 TERMS = "test_objectives.py -k warm_up"
@@ -31,15 +32,15 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     (
         "structured: offset of the wrong rows",
         NET,
-        "offset(self.mean.value[self.half :])",
-        "offset(self.mean.value[: -self.half])",
+        "numbers, self.mean.value[self.half :])",
+        "numbers, self.mean.value[: -self.half])",
         STATES,
     ),
     (
         "structured: no offset",
-        NET,
-        "outputs += self.likelihood.offset(self.mean.value[self.half :])[None]",
-        "pass",
+        CHAIN,
+        "return outputs + likelihood.offset(mean)[None]",
+        "return outputs",
         STATES,
     ),
     (

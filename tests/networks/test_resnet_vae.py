@@ -390,9 +390,12 @@ def test_an_untrained_network_starts_at_the_data_mean():
         ({"blocks": 0}, "must be at least 1"),
         ({"stochastic": (5,)}, r"model\.stochastic=\[5\]: stacks in ascending order, of 1 to 4"),
         ({"stochastic": (2, 1)}, "ascending order"),
-        ({"norm": "layer"}, r"model\.norm='layer': choose one of group, batch, none"),
-        ({"prior": "autoregressive"}, r"model\.prior='autoregressive': choose one of learned, uni"),
-        ({"dtype": "float16"}, r"model\.dtype='float16': choose one of float32, bfloat16"),
+        ({"norm": "layer"}, r"model\.norm: unknown 'layer' \(choices: batch, group, none\)"),
+        (
+            {"prior": "autoregressive"},
+            r"model\.prior: unknown 'autoregressive' .*learned, uniform\)",
+        ),
+        ({"dtype": "float16"}, r"model\.dtype: unknown 'float16'; did you mean .*float32\)"),
         ({"low": 1.0}, "low must be below high"),
     ],
 )

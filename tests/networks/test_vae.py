@@ -226,7 +226,8 @@ def test_shapes(shape, likelihood, key):
         ({"hidden": -1}, r"model\.hidden=-1: it must be at least 0"),
         (
             {"prior": "unifrom"},
-            r"model\.prior='unifrom': choose one of learned, uniform, autoregressive",
+            r"model\.prior: unknown 'unifrom'; did you mean uniform\? "
+            r"\(choices: autoregressive, learned, uniform\)",
         ),
         ({"low": 1.0}, "low must be below high"),
     ],

@@ -1,1 +1,1 @@
-"""Losses as traces: evaluated at many values at once, checked for kinks, differentiated."""
+"""Losses as traces (jaxprs): evaluated, checked for kinks, flipped unit by unit, differentiated."""
