@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import shutil
+import signal
 import struct
 import tarfile
 import time
@@ -54,6 +55,10 @@ def listing(folder):
     }
 
 
+def too_long(number, frame):
+    raise AssertionError(f"it took more than {SECONDS} s")
+
+
 def refused(place, capsys, command, expected):
     """Runs the command, which must be refused, and compares all that must not change."""
     program, *arguments = command
@@ -61,8 +66,11 @@ def refused(place, capsys, command, expected):
     capsys.readouterr()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.monotonic()
+    signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     with pytest.raises(SystemExit) as caught:
         PROGRAMS[program].main(arguments)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     lines = capsys.readouterr().err.splitlines()
     assert caught.value.code == 2, lines
     assert time.monotonic() - start < SECONDS
@@ -462,7 +470,9 @@ def test_a_wrong_command_line(program, arguments, expected, place, capsys, monke
     (place / "broken.py").write_text("def loss(:\n")
     (place / "loop").symlink_to(place / "loop")
     monkeypatch.syspath_prepend(str(place))
-    refused(place, capsys, (program, *arguments), expected)
+    # What is wrongly accepted should end soon.
+    short = {"train": ("max_steps=1", "bound_samples=[]", "devices=1"), "lab": ("draws=1",)}
+    refused(place, capsys, (program, *short.get(program, ()), *arguments), expected)
 
 
 def test_there_are_many_cases():
