@@ -1,4 +1,4 @@
-"""Types of settings with their range: what a configuration or a factory may be given."""
+"""Types of settings with their ranges, and choices among named options."""
 
 from __future__ import annotations
 

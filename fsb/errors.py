@@ -1,4 +1,4 @@
-"""The one error that users see, and how it is worded."""
+"""The errors that users see, and their wording."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Diverged(FsbError):
 
 
 def nearest(word: Any, names: Iterable[str], cutoff: float = 0.5) -> str:
-    """What to say of the name most like a word: "; did you mean ...?", or nothing if none is near.
+    """The suggestion "; did you mean ...?" for the name nearest to a word; "" if none is near.
 
     >>> nearest("fosut", ["st", "foust"])
     '; did you mean foust?'
@@ -30,7 +30,7 @@ def nearest(word: Any, names: Iterable[str], cutoff: float = 0.5) -> str:
 
 
 def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:
-    """The error for a word that is none of the choices: names the nearest and all of them.
+    """The error for a word that is not among the choices; it names the nearest and all of them.
 
     >>> unknown("estimator", "fosut", ["st", "foust"])
     FsbError("estimator: unknown 'fosut'; did you mean foust? (choices: foust, st)")
@@ -41,7 +41,7 @@ def unknown(where: str, word: Any, choices: Iterable[str]) -> FsbError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something; its type's name if none does.
+    """The first non-empty line of an error's message, or the name of its type.
 
     >>> first_line(OSError("\\nNo space left on device\\n(more)"))
     'No space left on device'

@@ -1,8 +1,8 @@
-"""Composing and running configurations with Hydra; its errors in one line.
+"""Composes and runs configurations with Hydra, with its errors in one line.
 
-Hydra 1.3 names neither the nearest word nor the place of a mistake, prints several lines, and
-offers no public way to do better. Nothing else in fsb imports what Hydra does not document;
-tests/cli/test_hydra.py checks the version and the signatures that are used here.
+The errors of Hydra 1.3 have several lines, name neither the nearest word nor the place of the
+mistake, and cannot be changed through its public API. This is the only module that uses Hydra's
+private names; tests/cli/test_hydra.py checks their signatures and the version.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from fsb.errors import FsbError, first_line, unknown
 
-MAX_JOBS = 256  # composed of a sweep before it starts; any others are checked as they start
+MAX_JOBS = 256  # checked before a sweep starts; further jobs are checked when they start
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
-    """Hydra's flags and the overrides, in any order, with the parser, which its help needs.
+    """Parses Hydra's flags and the overrides, in any order; returns the parser too, for its help.
 
     Raises:
       FsbError: if a flag is unknown, lacks its value, or does not go with another.
@@ -73,15 +73,18 @@ def run(
     configs: Path,
     config_name: str,
 ) -> None:
-    """Run ``job`` once or in a sweep, or print, as the arguments ask; its errors go through."""
+    """Runs ``job`` once or in a sweep, or prints help; exceptions of the job are not caught."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints them, and exits with 1
     _run_hydra(args, parser, job, str(configs), config_name)
 
 
 def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterator[DictConfig]:
-    """The configuration of each job, ``MAX_JOBS`` at most, unresolved and with the node ``hydra``.
+    """Composes the configuration of each job, at most ``MAX_JOBS``, including the node ``hydra``.
 
-    In a sweep ``hydra.job.num`` is set. Raises FsbError if one cannot be composed.
+    Interpolations are not resolved yet. In a sweep, ``hydra.job.num`` is set.
+
+    Raises:
+      FsbError: if a configuration cannot be composed.
     """
     version.setbase("1.3")
     setup_globals()
@@ -123,7 +126,7 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
 
 
 def _require_readable(loader: ConfigLoaderImpl, given: list[Override]) -> None:
-    """Raises FsbError for what Hydra would refuse without its name."""
+    """Refuses what Hydra would refuse without naming it; raises FsbError."""
     for override in given:
         key = override.key_or_group
         if not key:
@@ -136,7 +139,7 @@ def _require_readable(loader: ConfigLoaderImpl, given: list[Override]) -> None:
 
 @contextlib.contextmanager
 def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
-    """What Hydra, OmegaConf and YAML raise becomes a FsbError, with the nearest name."""
+    """Turns errors of Hydra, OmegaConf and YAML into FsbError, with the nearest name."""
     try:
         yield
     except FsbError:  # a ValueError too
@@ -165,7 +168,7 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of an error of Hydra's or YAML's, and of its cause, without their advice."""
+    """The first line of an error of Hydra or YAML and of its cause, without their advice."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         where = f", line {mark.line + 1} of {mark.name}" if mark else ""

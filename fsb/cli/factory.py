@@ -1,7 +1,7 @@
-"""Building what a configuration names: ``_target_`` is a factory, the other keys its arguments.
+"""Builds what a configuration names: ``_target_`` is a factory, the other keys are its arguments.
 
-Stricter than ``hydra.utils.instantiate``, for a configuration may come from a stranger: each key
-takes factories of one kind, from this library or from modules that the user trusts.
+This is stricter than ``hydra.utils.instantiate``, since a configuration may come from a stranger:
+each key takes factories of one kind, from this library or from modules that the user trusts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fsb.errors import FsbError, nearest, unknown
 
 
 class Kind(NamedTuple):
-    """Factories of one kind: those called ``names`` in ``module``, or all in its __all__."""
+    """Factories of one kind: ``names`` in ``module``, or all names in its ``__all__``."""
 
     what: str
     module: str
@@ -44,38 +44,38 @@ KINDS = {
     "logger": Kind("a logger", "fsb.storage.loggers", "no_logger wandb_logger"),
     "problem": Kind("a problem", "fsb.lab.problems", "file mlp polynomial run sbn toy"),
 }
-"""What each key of a configuration may name; no other key may name anything."""
+"""The factories that each key of a configuration may name; no other key may name any."""
 
 INNER = {
     "fsb.estimators": (ESTIMATOR,),
     "fsb.networks": (Kind("a distribution", "fsb.distributions"),),
 }
-"""What the arguments of a factory of this library may name."""
+"""The factories that the arguments of a factory of this library may name."""
 
 OWN = (
     *(KINDS[key] for key in ("data", "model", "objective", "optimizer")),
     *sum(INNER.values(), ()),
 )
-"""What the arguments of a factory of the user's own may name."""
+"""The factories that the arguments of the user's own factories may name."""
 
 _TARGET = "_target_"
 
 
 def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
-    """The object that the configuration describes at a key.
+    """Builds the object that the configuration describes at a key.
 
-    Everything is checked before anything is called. Nodes inside, also in lists and in groups of
+    Everything is checked before anything is called. Inner nodes, also those in lists and groups of
     keys, are built first.
 
     Args:
-      config: a configuration, or plain data of that shape. What is in its ``modules``, which are
-        the user's own, may be named at any key.
+      config: a configuration, or plain data of that shape. Any key may name the public functions
+        and classes in its ``modules``, which are the user's own.
       key: one of ``KINDS``.
-      *args, **kwargs: arguments that the program gives; the configuration may not name them.
+      *args, **kwargs: arguments from the program, which the configuration may not name.
 
     Raises:
-      FsbError: if a target is of another kind or does not exist; an argument is unknown, missing,
-        given twice or of the wrong type; or the factory itself refuses.
+      FsbError: if a target is of another kind or does not exist; if an argument is unknown,
+        missing, given twice or of the wrong type; or if the factory refuses its arguments.
 
     >>> build({"estimator": {"_target_": "os.system", "command": "true"}}, "estimator")
     Traceback (most recent call last):
@@ -90,7 +90,11 @@ def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def verify(config: Any, key: str) -> None:
-    """Raises FsbError as ``build`` would, but calls nothing; arguments may be missing."""
+    """Checks what ``build`` would check without calling anything; arguments may be missing.
+
+    Raises:
+      FsbError: as ``build``.
+    """
 
     def make(factory: Callable, path: str, values: Mapping) -> Any:
         arguments(factory, values, path)
@@ -100,9 +104,10 @@ def verify(config: Any, key: str) -> None:
 
 
 def checked(values: Mapping, schema: Any) -> DictConfig:
-    """The configuration of these values, converted, and closed to new keys.
+    """Checks and converts the values of a configuration, which is closed to new keys.
 
-    Raises FsbError if a key is unknown, missing or wrong, or so is an argument of a factory.
+    Raises:
+      FsbError: if a key, or an argument of a factory, is unknown, missing or wrong.
     """
     every = dataclasses.asdict(check_keys(schema, values))
     for i, name in enumerate(every["modules"]):
@@ -116,7 +121,7 @@ def checked(values: Mapping, schema: Any) -> DictConfig:
 
 
 def _visit(config: Any, key: str, make: Callable) -> Any:
-    """What stands at a key, each node that has a _target_ made by ``make``, inner ones first."""
+    """The value at a key; ``make`` is called for each node with a _target_, inner ones first."""
     node, modules = config[key], tuple(config.get("modules", ()))
     node = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
@@ -155,7 +160,8 @@ def resolve(
 ) -> tuple[Callable, tuple[Kind, ...]]:
     """The factory called ``target``, and the kinds that its arguments may name.
 
-    Raises FsbError if it is neither of one of the kinds nor public in one of the modules.
+    Raises:
+      FsbError: if it is not of one of the kinds, and not public in one of the modules.
     """
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(p.isidentifier() and not p.startswith("_") for p in parts):

@@ -1,4 +1,4 @@
-"""The user's own code: modules that the command line names, and things in Python files."""
+"""The user's own code: modules named on the command line, and objects in Python files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from fsb.errors import FsbError, unknown
 
 
 def imported(name: str, where: str) -> ModuleType:
-    """The module called ``name``; FsbError if there is none. What it raises itself is a bug."""
+    """Imports the module called ``name``; its own exceptions are not caught.
+
+    Raises:
+      FsbError: if the name is not one of a module, there is none, or it has a syntax error.
+    """
     if not all(part.isidentifier() for part in name.split(".")):
         raise FsbError(f"{where}: {name!r} is not the name of a module")
     try:
@@ -27,7 +31,7 @@ def imported(name: str, where: str) -> ModuleType:
 
 
 def public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:
-    """The factories of a module: those in ``__all__``, else those it does not merely import."""
+    """The factories of a module: those in ``__all__``, otherwise those that it defines itself."""
     names = getattr(module, "__all__", None)
     if names is None:
         names = [
@@ -39,14 +43,15 @@ def public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:
 
 
 def within(name: Any, modules: Iterable[Any]) -> bool:
-    """Whether a dotted name is that of one of the modules, or of something in one."""
+    """Whether a dotted name is one of the modules, or belongs to one."""
     return any(f"{name}.".startswith(f"{module}.") for module in modules)
 
 
 def from_file(text: str, where: str) -> Any:
-    """What a Python file of the user's calls by a name: "path/to/file.py:name".
+    """The object ``name`` in a Python file, written as "path/to/file.py:name".
 
-    Raises FsbError if there is no such file, it is not Python, or holds nothing of that name.
+    Raises:
+      FsbError: if there is no such file, it has a syntax error, or there is no such name in it.
     """
     path, _, name = text.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():

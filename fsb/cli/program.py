@@ -1,4 +1,4 @@
-"""Command lines: Hydra's whole power, with every mistake in one line before a folder is made.
+"""Command lines: all features of Hydra, and every mistake in one line before a folder is made.
 
 A mistake prints ``fsb: error: ...`` on stderr and exits with code 2. Ctrl-C exits with 130. A bug
 shows its traceback and exits with 1.
@@ -30,8 +30,8 @@ OmegaConf.register_new_resolver(
     "first", lambda *values: next((v for v in values if v is not None), None), replace=True
 )
 
-# The first job and what its check returned, until a job starts. It is global so that a launcher of
-# other processes does not send it to them.
+# The first job and the result of its check, until a job starts. It is global, so that launchers
+# that start other processes do not pickle it.
 _found: list[tuple[DictConfig, Any]] = []
 
 
@@ -42,21 +42,21 @@ def configs_dir() -> Path:
 
 
 def program(config_name: str, schema: Any, check: Check = None) -> Callable:
-    """Turn ``main(config, checked)`` into a command line.
+    """Turns ``main(config, checked)`` into a command line.
 
-    Flags and overrides are Hydra's, in any order. Before Hydra runs, and so before a folder is
-    made, the configuration of every job is composed and checked. ``FsbError``, there or in
-    ``main``, is printed in one line, and the exit code is 2; in a sweep the other jobs go on.
+    Flags and overrides are those of Hydra, in any order. Before Hydra runs, and so before a folder
+    is made, the configuration of every job is composed and checked. An ``FsbError``, here or in
+    ``main``, is printed in one line and sets the exit code; in a sweep the other jobs go on.
 
     Args:
       config_name: the primary configuration in ``configs_dir()``, without ".yaml".
       schema: a dataclass of its keys, as in ``fsb.cli.schema``.
-      check: sees what a single key cannot tell (a missing data root, an impossible combination);
-        raises ``FsbError``. Called for the first job alone, whose ``main`` gets what it returns, so
-        that nothing is built twice; other jobs get None.
+      check: raises ``FsbError`` for mistakes that no single key shows, such as missing data. It is
+        called for the first job only, and its result is passed to ``main``, so that nothing is
+        built twice; for other jobs ``checked`` is None.
 
     Returns:
-      A decorator; what it returns takes the arguments, ``sys.argv[1:]`` if None.
+      A decorator. The decorated function takes the arguments, by default ``sys.argv[1:]``.
     """
 
     def decorate(main: Callable) -> Callable[..., None]:
@@ -112,7 +112,7 @@ def _tell(message: object) -> None:
 
 
 def _take(config: DictConfig) -> Any:
-    """What the check of the first job found, once; None if that was of another configuration."""
+    """The result of the first check, once; None if this is another configuration."""
     first, found = _found.pop() if _found else (None, None)
     return found if first == config else None
 
@@ -132,9 +132,12 @@ def preflight(
     schema: Any,
     check: Check = None,
 ) -> list[DictConfig]:
-    """The checked configurations of the jobs that the arguments ask for, at most ``MAX_JOBS``.
+    """The checked configurations of the jobs, at most ``MAX_JOBS``; nothing is written.
 
-    ``check`` is called for the first one; nothing is written. Raises FsbError on a mistake.
+    ``check`` is called for the first one.
+
+    Raises:
+      FsbError: on the first mistake.
     """
     args, _ = parse_arguments(argv)
     jobs = []
@@ -151,7 +154,7 @@ def preflight(
 
 
 def _check_folder(composed: DictConfig, sweep: bool) -> None:
-    """Whether the folder of a job can be made, tried in the nearest folder that is there."""
+    """Tries in the nearest existing folder whether the folder of a job can be made."""
     try:
         folder = Path(composed.hydra.run.dir)
         if sweep:

@@ -1,4 +1,4 @@
-"""The configuration that a run wrote, read as if a stranger had written it."""
+"""The configuration in a run folder, read as if a stranger had written it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ RENAMED = {
     "fsb.log.no_logger": "fsb.storage.loggers.no_logger",
     "fsb.log.wandb_logger": "fsb.storage.loggers.wandb_logger",
 }
-"""What factories were called in runs of older versions, and are called now."""
+"""The old names of factories, as older runs have them, and the new ones."""
 
 
 def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()) -> DictConfig:
-    """The configuration that a run wrote, checked as if a stranger had written it.
+    """Reads the configuration in a run folder, checked as if a stranger had written it.
 
-    It is plain data: no interpolation is resolved, no alias expanded, no Python object made. Its
-    keys may name only factories of their kind and of ``modules``; its own ``modules`` are ignored.
+    It is plain data: interpolations and aliases are refused, and no Python object is made. A key
+    may name only factories of its kind and those of ``modules``; the ``modules`` in the file are
+    ignored.
 
     Raises:
-      FsbError: if ``folder`` holds no config.yaml, or one that is too large, no configuration by
-        ``schema``, or names what it may not.
+      FsbError: if there is no config.yaml, it is too large, does not fit ``schema``, or names what
+        it may not; or if the folder has an entry that leads out of it.
     """
     path = Path(folder) / "config.yaml"
     if not path.parent.is_dir():
@@ -57,7 +58,11 @@ def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()
 
 
 def _require_bounded(text: str) -> None:
-    """Raises FsbError for YAML that describes more data than its length bounds, or nests deep."""
+    """Refuses YAML whose aliases or nesting could describe more data than its length.
+
+    Raises:
+      FsbError: if there is an alias, or the nesting is too deep.
+    """
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -67,7 +72,7 @@ def _require_bounded(text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The data with today's names of factories; an interpolation in it is refused, not resolved."""
+    """The data with the new names of factories; an interpolation is refused, not resolved."""
     if isinstance(value, dict):
         items = {_plain(key): _plain(item) for key, item in value.items()}
         target = str(items.get("_target_"))

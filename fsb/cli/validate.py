@@ -1,6 +1,7 @@
-"""What a configuration may hold: pydantic checks types and ranges, names are checked here.
+"""Checks of a configuration: pydantic checks types and ranges, this module checks names.
 
-A pydantic model knows no nearest name, and none can have a field called ``copy`` or ``json``.
+Names are not left to a pydantic model, because it does not suggest the nearest one and cannot have
+fields called ``copy`` or ``json``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fsb.errors import FsbError, nearest, unknown
 
 
 def _number(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
-    """Refuses what pydantic would read as a number: text, true, false; and nan."""
+    """Refuses NaN, and text and truth values, which pydantic would read as numbers."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
@@ -46,7 +47,7 @@ _GROUPS |= {dict: dict, Mapping: dict, Sequence: list, Collection: list, Iterabl
 
 
 def _strict(hint: Any) -> Any:
-    """The annotation for pydantic; Any if it says nothing that a configuration can hold."""
+    """The annotation for pydantic; Any if a configuration cannot hold such a value."""
     origin, options = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is Annotated:
         return Annotated[(_strict(options[0]), *options[1:])]
@@ -69,10 +70,10 @@ def _strict(hint: Any) -> Any:
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:
-    """The value of a key as its type annotation asks for it.
+    """Converts the value of a key to its type annotation.
 
-    Whole floats become int (``max_steps=1e4``), numbers float, lists tuple where asked. A class
-    refuses plain values, for only a ``_target_`` can make one.
+    Whole floats become int (``max_steps=1e4``), numbers float, and lists tuple where needed. A
+    class accepts only objects that were built from a ``_target_``.
 
     Raises:
       FsbError: if the value is of another type, or outside the range in ``Annotated``.
@@ -92,7 +93,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         first, *others = error.errors()
-    # Pydantic's places have names of branches of a union in them, such as "list[int]".
+    # Pydantic's locations contain the branches of a union, such as "list[int]".
     place = [part for part in first["loc"] if isinstance(part, int) or "[" not in part]
     where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     wrong = first["input"]
@@ -109,14 +110,20 @@ def convert(value: Any, hint: Any, path: str) -> Any:
 def arguments(
     function: Callable, values: Mapping, path: str = "", given: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The values of some of a function's arguments, as its annotations ask for them.
+    """Converts some of a function's arguments to its annotations.
 
-    ``path`` is the full name of the function's node; ``given`` are arguments that the program
-    gives. Raises FsbError if a name is unknown or given twice, or a value is wrong.
+    Args:
+      function: any callable.
+      values: the arguments by name.
+      path: the full name of the function's node, for errors.
+      given: the names of the arguments that the program itself passes.
+
+    Raises:
+      FsbError: if a name is unknown or given twice, or a value is wrong.
     """
     try:
         parameters = inspect.signature(function, eval_str=True).parameters
-    except NameError:  # a name that only the type checker imports: the types go unchecked
+    except NameError:  # a name that only type checkers import: its types are not checked
         parameters = inspect.signature(function).parameters
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     hints = {key: p.annotation for key, p in parameters.items() if p.kind in kinds}
@@ -133,9 +140,10 @@ def arguments(
 
 
 def check_keys(schema: Any, values: Mapping[str, Any], path: str = "") -> Any:
-    """The dataclass ``schema`` of these values; its ``__post_init__`` sees them together.
+    """Makes the dataclass ``schema`` of the values; its ``__post_init__`` checks combinations.
 
-    Raises FsbError if a key is unknown or missing, or its value is wrong.
+    Raises:
+      FsbError: if a key is unknown or missing, or its value is wrong.
     """
     dot = f"{path}." if path else ""
     fields = inspect.signature(schema, eval_str=True).parameters

@@ -67,6 +67,11 @@ def largest(number: int) -> int:
     return int(np.max(process_allgather(np.array(number))))
 
 
+def agree(valid: bool) -> bool:
+    """Whether all processes say so. Every process must call it."""
+    return not largest(not valid)
+
+
 def from_first(make: Callable[[], str]) -> str:
     """The text that ``make`` returns in process 0, in every process.
 

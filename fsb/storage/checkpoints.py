@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fsb.errors import FsbError, first_line
+from fsb.runtime.processes import agree
 from fsb.storage.checkpoint_record import Damaged, kept, ranked, read_record, seal
 from fsb.storage.leaves import (
     empty_leaf,
@@ -26,6 +26,7 @@ from fsb.storage.leaves import (
     restore_target,
     sha256,
     signature,
+    silence_closed_loops,
     storable,
 )
 from fsb.types import PyTree
@@ -94,7 +95,7 @@ class Checkpoints:
             metrics = {s: m for s, m in self._metrics().items() if s <= step}
             for old in set(self.steps()) - kept(metrics, self.keep_last, self.keep_best):
                 self._remove(old)
-        _agree(True)  # no process lists the folder while it changes
+        agree(True)  # no process lists the folder while it changes
 
     def restore(self, abstract_state: PyTree, which: int | str = "latest") -> tuple[PyTree, int]:
         """Restores a state; returns it with its step.
@@ -174,6 +175,7 @@ class Checkpoints:
                 f"checkpoint {self.folder / str(step)} does not fit: "
                 + _difference(record["leaves"], signature(wanted))
             )
+        silence_closed_loops()
         targets = {name: restore_target(leaf) for name, leaf in wanted.items()}
         try:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(storable(targets)))
@@ -182,7 +184,7 @@ class Checkpoints:
             reason = "" if sha256(leaves) == record["sha256"] else "its SHA-256 differs"
         except Exception as error:  # damaged bytes can raise anything
             reason = f"{type(error).__name__}: {first_line(error)[:120]}"
-        if not _agree(not reason):
+        if not agree(not reason):
             raise Damaged(reason or "another process cannot read it")
         return rebuilt(abstract_state, leaves)
 
@@ -200,7 +202,7 @@ class Checkpoints:
         """Whether there is already a valid checkpoint of exactly this state."""
         try:
             same = step in self.steps() and read_record(self.folder / str(step)) == record
-            if not _agree(same):
+            if not agree(same):
                 return False
             self._read(step, state)
         except Damaged:
@@ -230,15 +232,6 @@ class Checkpoints:
             doomed = folder.with_name(f"{step}.{os.getpid()}.orbax-checkpoint-tmp-deleted")
             folder.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _agree(valid: bool) -> bool:
-    """Whether all processes agree, since all must go on from the same checkpoint."""
-    if jax.process_count() == 1:
-        return valid
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(valid))))
 
 
 def _difference(saved: dict[str, str], wanted: dict[str, str]) -> str:

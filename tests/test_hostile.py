@@ -1,0 +1,469 @@
+"""Hostile run folders, data files and command lines: one line, exit code 2, and nothing else.
+
+Each case is a line of a list: what is done to a run folder or to a data root, and the command. No
+case may run anything, touch a file outside, leave a half-written run, take long or much memory.
+"""
+
+import io
+import os
+import pickle
+import resource
+import shutil
+import struct
+import tarfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import fsb.evaluate
+import fsb.prepare
+import fsb.train
+from fsb.lab import __main__ as lab
+from runs import finished
+
+SECONDS, BYTES = 20, 2**30
+PROGRAMS = {"train": fsb.train, "evaluate": fsb.evaluate, "prepare": fsb.prepare, "lab": lab}
+SECRET = "a-secret-of-the-user"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to stand in, with a file of the user's and an empty folder beside it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "keep").write_text("keep")
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("SECRET", SECRET)
+    monkeypatch.setenv("FSB_CACHE", str(tmp_path / "cache"))
+    return home
+
+
+def listing(folder):
+    """Every path below, with the content of small files."""
+    return {
+        str(path): path.read_bytes() if path.is_file() and path.stat().st_size < 2**16 else None
+        for path in sorted(folder.rglob("*"))
+        if ".cache" not in path.parts and not str(path).endswith(".tmp")
+    }
+
+
+def refused(place, capsys, command, expected):
+    """Runs the command, which must be refused, and compares all that must not change."""
+    program, *arguments = command
+    before = listing(place), listing(place.parent / "outside")
+    capsys.readouterr()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as caught:
+        PROGRAMS[program].main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2, lines
+    assert time.monotonic() - start < SECONDS
+    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) < BYTES
+    assert len(lines) <= 5, lines
+    assert sum(line.startswith("fsb: error: ") for line in lines) == 1, lines
+    assert expected in lines[-1]
+    assert SECRET not in "".join(lines)
+    assert (listing(place), listing(place.parent / "outside")) == before
+    assert (place.parent / "mine.txt").read_text() == "mine"
+
+
+# --- run folders
+
+PROGRAM_OF_A_RUN = {
+    "resume": ("train", "resume=run", "max_steps=30"),
+    "evaluate": ("evaluate", "run=run", "devices=1", "bound_samples=[]"),
+}
+
+
+def edited(changes):
+    """Puts values into config.yaml, by dotted key; None as a value is null."""
+
+    def change(folder):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        for key, value in changes.items():
+            node = config
+            *path, last = key.split(".")
+            for part in path:
+                node = node[part]
+            node[last] = value
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    return change
+
+
+def appended(text):
+    def change(folder):
+        path = folder / "config.yaml"
+        path.write_bytes(path.read_bytes() + text)
+
+    return change
+
+
+def replaced(text):
+    return lambda folder: (folder / "config.yaml").write_bytes(text)
+
+
+def linked(name, target):
+    """Puts a symbolic link to something of the user's in place of a file or folder of the run."""
+
+    def change(folder):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.symlink_to(Path.cwd().parent / target)
+
+    return change
+
+
+def piped(name):
+    def change(folder):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return change
+
+
+def emptied(name):
+    def change(folder):
+        for path in (folder / name).rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+
+    return change
+
+
+KEYS = ("data", "model", "estimator", "objective", "optimizer", "control_optimizer", "logger")
+TARGETS = (
+    {"_target_": "os.system", "command": "touch ran"},
+    {"_target_": "subprocess.run", "args": ["touch", "ran"]},
+    {"_target_": "builtins.eval", "source": "1"},
+    {"_target_": "fsb.lab.problems.file", "function": "run/notes.py:loss"},
+    {"_target_": "fsb.lab.problems.run", "run": "inner", "modules": ["os"]},
+    {"_target_": "fsb.storage.atomic.write_text_atomic", "path": "ran", "text": "x"},
+    {"_target_": "fsb.storage.run_folder.new_folder", "path": "ran"},
+    {"_target_": "fsb.cli.modules.from_file", "text": "run/notes.py:loss", "where": ""},
+    {"_target_": "fsb.train.main", "argv": []},
+    {"_target_": "fsb.estimators.st.__globals__"},
+    {"_target_": "notes.loss"},
+    {"_target_": ["os.system"]},
+)
+KIND = {
+    "data": "fsb.estimators.st",
+    "model": "fsb.data.digits",
+    "estimator": "fsb.networks.vae",
+    "objective": "fsb.optimizers.adam",
+    "optimizer": "fsb.objectives.elbo",
+    "control_optimizer": "fsb.estimators.darn",
+    "logger": "fsb.data.mnist",
+}
+BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join(['*' + a] * 8)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+RUNS = [
+    *[
+        (f"{key}: {target['_target_']}", "resume", edited({key: target}), f"{key}._target_: ")
+        for key in KEYS
+        for target in TARGETS
+    ],
+    *[
+        (f"{key}: {name}", "evaluate", edited({key: {"_target_": name}}), f"{key}._target_: {name}")
+        for key, name in KIND.items()
+    ],
+    *[
+        (f"inner {key}", "resume", edited({f"{key}.inner": {"_target_": "os.system"}}), "")
+        for key in KEYS
+    ],
+    ("modules of its own", "resume", edited({"modules": ["notes"], "estimator": TARGETS[10]}), ""),
+    ("interpolation", "resume", edited({"compilation_cache": "${oc.env:SECRET}"}), "interpolation"),
+    ("escaped", "resume", appended(b'likelihood: "\\x24{oc.env:SECRET}"\n'), "interpolation"),
+    ("in a key", "resume", appended(b'"\\x24{oc.env:SECRET}": 1\n'), "interpolation"),
+    ("in the logger", "resume", edited({"logger.tags": ["${oc.env:SECRET}"]}), "interpolation"),
+    ("aliases", "resume", replaced(BOMB.encode()), "alias"),
+    ("a chain", "resume", appended(b"x: ${y}\ny: ${x}\n"), ""),
+    ("depth", "resume", appended(b"x: " + b"[" * 1000 + b"]" * 1000), "nesting"),
+    ("size", "resume", appended(b"#" * 2**17), "larger"),
+    ("a tag of Python", "resume", appended(b"x: !!python/object/apply:os.system [touch ran]"), ""),
+    ("bytes", "resume", replaced(bytes(range(256))), ""),
+    ("nothing", "resume", replaced(b""), ""),
+    ("a list", "resume", replaced(b"[1, 2]"), ""),
+    ("a word", "resume", replaced(b"hello"), ""),
+    ("half a line", "resume", appended(b"data: {"), ""),
+    ("an unknown key", "resume", edited({"stesp": 3}), "unknown 'stesp'"),
+    ("a key that is missing", "resume", replaced(b"seed: 1"), ""),
+    *[
+        (f"{key}={value}", "resume", edited({key: value}), f"{key}")
+        for key, value in (
+            ("seed", -1),
+            ("seed", float("nan")),
+            ("max_steps", 0),
+            ("max_steps", 1.5),
+            ("max_steps", "abc"),
+            ("max_steps", True),
+            ("batch_size", 0),
+            ("batch_size", 10**9),
+            ("keep_last", -1),
+            ("bound_samples", "all"),
+            ("estimator.delta", float("nan")),
+            ("estimator.delta", -1.0),
+            ("objective.free_bits", float("nan")),
+            ("optimizer.learning_rate", float("inf")),
+            ("model.width", 0),
+            ("model.layers", 10**30),
+            ("likelihood", "poisson"),
+            ("data.binarisation", "both"),
+            ("on_divergence", "ignore"),
+        )
+    ],
+    *[
+        (f"{program} {name} is a link", program, linked(name, target), "is a symbolic link")
+        for program in PROGRAM_OF_A_RUN
+        for name, target in (
+            ("curves.png", "mine.txt"),
+            ("samples.png", "mine.txt"),
+            ("reconstructions.png", "mine.txt"),
+            ("metrics.csv", "mine.txt"),
+            ("summary.json", "mine.txt"),
+            ("config.yaml", "mine.txt"),
+            ("evaluation", "outside"),
+            ("checkpoints", "outside"),
+            ("checkpoints/20", "outside"),
+            ("wandb", "outside"),
+            (".owner", "mine.txt"),
+            ("nothing", "gone"),
+        )
+    ],
+    *[
+        (f"{program} {name} is a pipe", program, piped(name), "is no regular file")
+        for program in PROGRAM_OF_A_RUN
+        for name in ("metrics.csv", "summary.json", "config.yaml", "samples.png")
+    ],
+    ("no bytes", "evaluate", emptied("checkpoints"), "no valid checkpoint"),
+    ("no checkpoint", "evaluate", lambda f: shutil.rmtree(f / "checkpoints"), "no checkpoint yet"),
+]
+
+
+@pytest.mark.parametrize(
+    ("program", "change", "expected"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS]
+)
+@pytest.mark.filterwarnings("ignore:checkpoint .* is damaged")
+def test_a_hostile_run_folder(program, change, expected, place, capsys):
+    shutil.copytree(finished(), place / "run")
+    (place / "run" / "notes.py").write_text("open('ran', 'w')\ndef loss(): pass\n")
+    change(place / "run")
+    refused(place, capsys, PROGRAM_OF_A_RUN[program], expected)
+
+
+# --- data files
+
+
+def gz_bomb(path, mebibytes=5 * 1024):
+    """A gzip file of zeros behind the header of an idx file."""
+    block = zlib.compressobj(9, zlib.DEFLATED, 31)
+    data = block.compress(struct.pack(">4i", 2051, 6 * 10**4, 28, 28))
+    zeros = bytes(2**20)
+    data += b"".join(block.compress(zeros) for _ in range(mebibytes)) + block.flush()
+    path.write_bytes(data)
+
+
+def idx(path, header=(2051, 3, 28, 28), content=bytes(3 * 784)):
+    path.write_bytes(struct.pack(">4i", *header) + content)
+
+
+def npz_bomb(path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (5 * 2**30,)}
+    )
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("images.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(header.getvalue())
+        for _ in range(5 * 1024):
+            member.write(bytes(2**20))
+
+
+def tar_bomb(path):
+    class Zeros(io.RawIOBase):
+        left = 5 * 2**30
+
+        def read(self, size=-1):
+            size = min(size, self.left)
+            self.left -= size
+            return bytes(size)
+
+    with tarfile.open(path, "w:gz", compresslevel=1) as file:
+        info = tarfile.TarInfo("train/n1/a.jpg")
+        info.size = Zeros.left
+        file.addfile(info, Zeros())
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def saved(**arrays):
+    return lambda path: np.savez(path, **arrays)
+
+
+def written(content):
+    return lambda path: path.write_bytes(content)
+
+
+IDX = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(ran) (w) file closefile\nshowpage\n"
+FACES = np.zeros((9, 4, 4), np.uint8)
+SUBJECT = np.repeat(np.arange(3), 3)
+TILES = (*(f"train_{i}.webp" for i in range(5)), "test.webp")
+PICKLES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in ("train", "val", "test"))
+
+DATA = [
+    ("mnist", IDX, written(b""), ""),
+    ("mnist", IDX, written(b"hello"), ""),
+    ("mnist", IDX, lambda path: idx(path, (2049, 3, 28, 28)), "not an idx file"),
+    ("mnist", IDX, lambda path: idx(path, (2051, -1, 28, 28)), ""),
+    ("mnist", IDX, lambda path: idx(path, (2051, 2**31 - 1, 28, 28)), "unpacks to more than"),
+    ("mnist", IDX, lambda path: idx(path, content=bytes(10)), ""),
+    ("mnist", IDX, lambda path: idx(path, content=bytes(3000)), ""),
+    ("mnist", IDX, lambda path: idx(path, (2051, 0, 28, 28), b""), ""),
+    ("mnist", IDX, lambda path: os.mkfifo(path), "no train-images-idx3-ubyte"),
+    ("mnist", IDX, lambda path: path.symlink_to("/dev/zero"), "no train-images-idx3-ubyte"),
+    ("mnist", IDX, lambda path: path.symlink_to(path), "no train-images-idx3-ubyte"),
+    ("mnist", IDX, lambda path: path.mkdir(), "no train-images-idx3-ubyte"),
+    ("mnist", [f"{name}.gz" for name in IDX], written(b"\x1f\x8b broken"), ""),
+    ("mnist", [f"{name}.gz" for name in IDX], gz_bomb, ""),
+    ("mnist_static", ["binarized_mnist.npz"], written(b"PK\3\4 broken"), ""),
+    ("mnist_static", ["binarized_mnist.npz"], saved(a=np.zeros(3)), ""),
+    ("mnist_static", ["binarized_mnist.npz"], saved(a=np.array([Evil()], object)), ""),
+    ("mnist_static", ["binarized_mnist.npz"], npz_bomb, "unpacks to more than"),
+    (
+        "mnist_static",
+        [f"binarized_mnist_{split}.amat" for split in ("train", "valid", "test")],
+        written(b"0 1 two"),
+        "",
+    ),
+    ("omniglot", ["chardata.mat"], written(b"MATLAB 5.0" + bytes(200)), ""),
+    ("omniglot", ["chardata.mat"], written(b"hello"), ""),
+    ("omniglot", ["omniglot28_burda_reconstructed.npz"], saved(x_train=np.zeros((2, 2))), ""),
+    ("faces", ["faces.npz"], saved(images=FACES, subject=SUBJECT[:4]), ""),
+    ("faces", ["faces.npz"], saved(images=FACES[:, :0], subject=SUBJECT), ""),
+    ("faces", ["faces.npz"], saved(images=FACES.astype(float), subject=SUBJECT), ""),
+    ("faces", ["faces.npz"], saved(images=FACES[..., None].repeat(2, -1), subject=SUBJECT), ""),
+    ("faces", ["faces.npz"], saved(images=FACES, subject=np.zeros(9)), "three are needed"),
+    ("faces", ["faces.npz"], lambda path: os.mkfifo(path), "no TFD_48x48.mat"),
+    ("cifar10", TILES, written(EPS), ""),
+    ("cifar10", TILES, written(b"RIFF1234WEBP"), ""),
+    ("cifar10", ["cifar-10-binary.tar.gz"], written(b"hello"), ""),
+    ("cifar10", ["cifar-10-binary.tar.gz"], tar_bomb, "unpacks to more than"),
+    ("miniimagenet", PICKLES, written(pickle.dumps(Evil())), "refused"),
+    ("miniimagenet", PICKLES, written(pickle.dumps({"image_data": 1})), ""),
+    ("miniimagenet", PICKLES, written(b"\x80\x04" + b"(" * 100), ""),
+    ("miniimagenet", ["mini-imagenet.zip"], written(b"PK\3\4"), ""),
+    ("miniimagenet", ["mini-imagenet.tar.gz"], tar_bomb, "unpacks to more than"),
+    ("miniimagenet", ["train.csv", "val.csv", "test.csv"], written(b"a,b\n1,2\n"), ""),
+    ("miniimagenet", ["train.csv", "val.csv", "test.csv"], written(b"\xff\xfe\x00"), ""),
+    ("miniimagenet", ["miniimagenet84_subset.npz"], saved(jpeg=np.zeros(3)), ""),
+]
+
+
+@pytest.mark.parametrize(("name", "files", "write", "expected"), DATA)
+def test_a_hostile_data_file(name, files, write, expected, place, capsys):
+    root = place / "root"
+    root.mkdir()
+    slow = {gz_bomb, npz_bomb, tar_bomb}
+    made = None
+    for file in files:
+        if write in slow and made:
+            shutil.copy(made, root / file)
+        else:
+            write(root / file)
+            made = root / file
+    refused(place, capsys, ("prepare", f"data={name}", "data.root=root"), expected)
+
+
+# --- command lines
+
+LINES = [
+    ("train", ["resume="], "resume"),
+    ("train", ["resume=nope"], "run folder nope: does not exist"),
+    ("train", ["resume=/dev/null"], "does not exist"),
+    ("train", ["modules=['']"], "modules[0]"),
+    ("train", ["modules=['.']"], "modules[0]"),
+    ("train", ["modules=['../x']"], "modules[0]"),
+    ("train", ["modules=[no_such_module]"], "modules[0]: there is no module"),
+    ("train", ["modules=[broken]"], "modules[0]"),
+    ("train", ["estimator=fosut"], "did you mean foust?"),
+    ("train", ["stesp=3"], "unknown 'stesp'"),
+    ("train", ["--package", "foo"], "--package"),
+    ("train", ["--stesp=3"], "settings take no dashes"),
+    ("train", ["max_steps=abc"], "max_steps"),
+    ("train", ["max_steps=1e400"], "max_steps"),
+    ("train", ["steps_per_call=1e18"], "steps_per_call"),
+    ("train", ["model.width=1e12"], "model"),
+    ("train", ["model.width=-3"], "model.width"),
+    ("train", ["model.layers=1e9"], "model"),
+    ("train", ["batch_size=0"], "batch_size"),
+    ("train", ["batch_size=3000"], "digits has 1437 training images"),
+    ("train", ["objective.free_bits=nan"], "objective.free_bits"),
+    ("train", ["optimizer.learning_rate=nan"], "optimizer.learning_rate"),
+    ("train", ["optimizer.learning_rate=-1"], "learning_rate"),
+    ("train", ["estimator.delta=nan"], "estimator.delta"),
+    ("train", ["estimator=st,darn"], "several values"),
+    ("train", ["--multirun", "seed=range(0,3,0)"], ""),
+    ("train", ["estimator._target_=os.system"], "is not an estimator"),
+    ("train", ["data._target_=fsb.estimators.st"], "is not a data set"),
+    ("train", ["logger=wandb", "logger.init_timeout=-5"], "init_timeout"),
+    ("train", ["compilation_cache=5"], "compilation_cache"),
+    ("train", ["suited=nope"], "suited"),
+    ("train", ["hydra/launcher=nope"], "launcher"),
+    ("train", ["hydra.launcher=nope"], "launcher"),
+    ("train", ["devices=99"], "devices=99"),
+    ("train", ["distributed.num_processes=2"], "distributed.coordinator"),
+    ("train", ["distributed.num_processes=2", "distributed.coordinator=here"], "host:port"),
+    ("train", ["distributed.num_processes=2", "distributed.coordinator=here:0"], "host:port"),
+    ("train", ["distributed.num_processes=2", "distributed.coordinator=a:99999"], "host:port"),
+    ("train", ["on_divergence=maybe"], "on_divergence"),
+    ("train", ["hydra.run.dir=/proc/run"], "cannot make the folder"),
+    ("train", ["hydra.run.dir=loop/run"], "cannot make the folder"),
+    ("train", ["data=miniimagenet", "data.size=1e9", "data.root=."], "data.size"),
+    ("evaluate", [], "run: is required"),
+    ("evaluate", ["run="], ""),
+    ("evaluate", ["run=."], "holds no config.yaml"),
+    ("evaluate", ["run=loop"], ""),
+    ("lab", ["estimators=5"], "estimators"),
+    ("lab", ["estimators=[fosut]"], "did you mean foust?"),
+    ("lab", ["problem=mlp", "problem.units=-2"], "units"),
+    ("lab", ["problem=sbn", "problem.side=0"], "side"),
+    ("lab", ["problem=sbn", "problem.batch_size=0"], "batch_size"),
+    ("lab", ["problem=polynomial", "problem.units=0"], "units"),
+    ("lab", ["problem=toy", "problem.target=nan"], "problem.target"),
+    ("lab", ["problem=file", "problem.function=nope.py:loss"], "there is no file"),
+    ("lab", ["problem=file", "problem.function=broken.py:loss"], "broken.py"),
+    ("prepare", ["data=mnits"], "did you mean mnist?"),
+    ("prepare", ["data=mnist", "data.root=nope"], "there is no such folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "expected"), LINES, ids=[" ".join([p, *a]) for p, a, _ in LINES]
+)
+def test_a_wrong_command_line(program, arguments, expected, place, capsys, monkeypatch):
+    (place / "broken.py").write_text("def loss(:\n")
+    (place / "loop").symlink_to(place / "loop")
+    monkeypatch.syspath_prepend(str(place))
+    refused(place, capsys, (program, *arguments), expected)
+
+
+def test_there_are_many_cases():
+    assert len(RUNS) + len(DATA) + len(LINES) >= 150
