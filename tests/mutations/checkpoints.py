@@ -1,6 +1,6 @@
 """Small errors in what a checkpoint holds, which are kept, and which is read."""
 
-TEST = "storage/test_checkpoints.py -k not kill and not processes and not any_damage"
+TEST = "storage/test_checkpoints.py -k not moment and not processes and not any_damage"
 LEAVES = "storage/test_leaves.py"
 FILE, RECORD = "storage/checkpoints.py", "storage/checkpoint_record.py"
 
