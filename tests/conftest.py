@@ -51,7 +51,8 @@ import pytest
 import typechecker
 from _pytest.doctest import DoctestItem
 
-typechecker.install()  # before fsb is imported
+if os.environ.get("FSB_TYPECHECK"):
+    typechecker.install()  # before fsb is imported
 
 # Hydra closes the handlers it finds, and absl's would close pytest's capture with it.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)

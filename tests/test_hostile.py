@@ -4,7 +4,7 @@ Each case is a line of a list: what is done to a run folder or to a data root, a
 case may run anything, touch a file outside, leave a half-written run, take long or much memory.
 """
 
-import io
+import gzip
 import os
 import pickle
 import resource
@@ -14,7 +14,6 @@ import struct
 import tarfile
 import time
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -222,9 +221,7 @@ RUNS = [
             ("keep_last", -1),
             ("bound_samples", "all"),
             ("estimator.delta", float("nan")),
-            ("estimator.delta", -1.0),
             ("objective.free_bits", float("nan")),
-            ("optimizer.learning_rate", float("inf")),
             ("model.width", 0),
             ("model.layers", 10**30),
             ("likelihood", "poisson"),
@@ -274,13 +271,12 @@ def test_a_hostile_run_folder(program, change, expected, place, capsys):
 # --- data files
 
 
-def gz_bomb(path, mebibytes=5 * 1024):
-    """A gzip file of zeros behind the header of an idx file."""
-    block = zlib.compressobj(9, zlib.DEFLATED, 31)
-    data = block.compress(struct.pack(">4i", 2051, 6 * 10**4, 28, 28))
-    zeros = bytes(2**20)
-    data += b"".join(block.compress(zeros) for _ in range(mebibytes)) + block.flush()
-    path.write_bytes(data)
+def gz_bomb(path):
+    """A gzip file of far more zeros than the header of its idx file declares."""
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(struct.pack(">4i", 2051, 6 * 10**4, 28, 28))
+        for _ in range(512):
+            file.write(bytes(2**20))
 
 
 def idx(path, header=(2051, 3, 28, 28), content=bytes(3 * 784)):
@@ -288,32 +284,19 @@ def idx(path, header=(2051, 3, 28, 28), content=bytes(3 * 784)):
 
 
 def npz_bomb(path):
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "|u1", "fortran_order": False, "shape": (5 * 2**30,)}
-    )
     with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
         file.open("images.npy", "w", force_zip64=True) as member,
     ):
-        member.write(header.getvalue())
-        for _ in range(5 * 1024):
+        for _ in range(2100):
             member.write(bytes(2**20))
 
 
 def tar_bomb(path):
-    class Zeros(io.RawIOBase):
-        left = 5 * 2**30
-
-        def read(self, size=-1):
-            size = min(size, self.left)
-            self.left -= size
-            return bytes(size)
-
-    with tarfile.open(path, "w:gz", compresslevel=1) as file:
-        info = tarfile.TarInfo("train/n1/a.jpg")
-        info.size = Zeros.left
-        file.addfile(info, Zeros())
+    """A tar file that ends after the header of a member of 5 GiB."""
+    info = tarfile.TarInfo("train/n1/a.jpg")
+    info.size = 5 * 2**30
+    path.write_bytes(gzip.compress(info.tobuf() + bytes(10**4)))
 
 
 class Evil:
