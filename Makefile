@@ -3,12 +3,11 @@
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
-TESTS := $(RUN) -m pytest -n auto --dist loadfile
+TESTS := $(RUN) -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
-LONGEST := $(patsubst %,tests/test_%.py,kills resume parallel wheel train lab)
 
-.PHONY: help train test check lint bench claims test-matrix clean
+.PHONY: help train test check lint bench claims mutations coverage test-matrix clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +20,10 @@ $(VENV)/.installed: pyproject.toml scripts/venv.sh
 train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digits; ARGS="data=mnist ..." changes it
 	@$(RUN) -m fsb.train $(ARGS)
 
-test: check ## all tests (under 15 minutes)
-	$(TESTS) -m slow --no-loadscope-reorder $(LONGEST) tests
+test: check ## all tests
+	$(TESTS) -m slow
 
-check: lint ## lint, types and the fast tests (under 4 minutes)
+check: lint ## lint, types and the fast tests
 	$(TESTS) -m "not slow"
 
 lint: $(VENV)/.installed ## ruff and the type checker
@@ -38,8 +37,14 @@ bench: $(VENV)/.installed ## speed of the train step, as ratios
 claims: $(VENV)/.installed ## every proposition as an experiment (4 minutes), then experiments/CLAIMS.md
 	$(RUN) scripts/claims.py --measure
 
-test-matrix: ## the fast tests on Python 3.11 and 3.12 with jax 0.10.2, 0.11.2 and the newest
+mutations: $(VENV)/.installed ## break the code in many ways and see that tests notice; ARGS=--changed for what you changed
+	$(RUN) tests/mutations $(ARGS)
+
+coverage: $(VENV)/.installed ## the lines of fsb that no test runs; ARGS="tests/data --cov=fsb.data" for a part
+	COVERAGE_CORE=sysmon $(TESTS) --cov-report=term-missing:skip-covered $(or $(ARGS),--cov=fsb)
+
+test-matrix: ## the fast tests on Python 3.11, 3.12 and 3.13 with their newest jax, and 3.12 with jax 0.11.2
 	scripts/test_matrix.sh
 
 clean: ## remove the virtual environments and caches, nothing you made
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

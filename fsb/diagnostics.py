@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -204,7 +204,7 @@ class Quality:
     cosine: float
 
 
-def quality(batches: Sequence[GradientMoments], reference: Array | Sequence[Array]) -> Quality:
+def quality(batches: Sequence[GradientMoments], reference: Any) -> Quality:
     """Computes bias, variance and related measures from at least three batches of samples.
 
     Args:

@@ -1,24 +1,30 @@
 #!/bin/sh
 # Makes a virtual environment with fsb in it: scripts/venv.sh FOLDER [PYTHON_VERSION [PACKAGE ...]]
-# Takes any Python 3.11, 3.12 or 3.13 it finds, or the version asked for; else lets uv bring one.
+# Takes the newest supported Python that it finds, or one of PYTHON_VERSION; PYTHON=path/to/python
+# overrides the search. If there is none, uv, where it is installed, brings one.
 set -eu
 folder=$1
 wanted=${2:-}
 [ $# -gt 1 ] && shift 2 || shift
 
-supported() { # is "$1" a Python that runs, of a version we support (or the one asked for)?
-  "$1" -c "import sys, ensurepip, venv; v = '%d.%d' % sys.version_info[:2]; \
-sys.exit(v not in ('${wanted:-3.11}', '${wanted:-3.12}', '${wanted:-3.13}'))" 2>/dev/null
+runs() { # does "$1" run, with all that an environment needs, and is it Python "$2"?
+  "$1" -c "import sys, ensurepip, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null
 }
 
-python=
-for candidate in ${PYTHON:-} python3 python3.12 python3.13 python3.11 python \
-  "$HOME"/.pyenv/versions/3.1[123]*/bin/python; do
-  if supported "$candidate"; then python=$candidate; break; fi
-done
+find_python() {
+  for version in ${wanted:-3.13 3.12 3.11}; do
+    for candidate in ${PYTHON:-"python$version" "$HOME/.pyenv/versions/$version".*/bin/python python3 python}; do
+      if runs "$candidate" "$version"; then echo "$candidate"; return; fi
+    done
+  done
+}
 
-if command -v uv >/dev/null 2>&1; then
-  uv venv --quiet --allow-existing --python "${python:-${wanted:-3.12}}" "$folder"
+python=$(find_python)
+if [ -n "${PYTHON:-}" ] && [ -z "$python" ]; then
+  echo "fsb: error: PYTHON=$PYTHON is not a Python ${wanted:-3.11, 3.12 or 3.13} with venv" >&2
+  exit 2
+elif command -v uv >/dev/null 2>&1; then
+  uv venv --quiet --allow-existing --python "${python:-${wanted:-3.13}}" "$folder"
   uv pip install --quiet --python "$folder/bin/python" -e ".[dev]" "$@"
 elif [ -n "$python" ]; then
   "$python" -m venv "$folder"

@@ -1,6 +1,8 @@
-"""Strict numerics for every test, and eight simulated devices."""
+"""Strict numerics for every test, eight simulated devices, and what makes the tests fast."""
 
+import hashlib
 import os
+import platform
 import sys
 import tempfile
 from importlib.metadata import version
@@ -18,12 +20,30 @@ os.environ["NPROC"] = "16"  # in-process collectives need two threads a device
 os.environ["WANDB_MODE"] = "offline"
 os.environ["FSB_CACHE"] = tempfile.mkdtemp(prefix="fsb-test-")  # nothing a user prepared is touched
 
-COMPILED = Path(__file__).resolve().parent.parent / ".cache" / "jax-tests"
+TESTS = Path(__file__).resolve().parent
+
+
+def processor():
+    """What the machine code of this processor depends on: XLA's own keys do not hold it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    text = f"{platform.machine()} {platform.processor()} {flags[:1]}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+# Compiled programs are kept from one run of the tests to the next, and shared with the processes
+# that the tests start. XLA's keys hold the versions and the flags; `make clean` removes the folder.
+COMPILED = TESTS.parent / ".cache" / f"jax-tests-{processor()}"
 COMPILED.mkdir(parents=True, exist_ok=True)
 os.symlink(COMPILED, os.path.join(os.environ["FSB_CACHE"], "jax"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# A file that another process is still writing is compiled again, with a warning.
+os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache:UserWarning"
 
 import absl.logging
 import jax
@@ -31,7 +51,8 @@ import pytest
 import typechecker
 from _pytest.doctest import DoctestItem
 
-typechecker.install()  # before fsb is imported
+if os.environ.get("FSB_TYPECHECK"):
+    typechecker.install()  # before fsb is imported
 
 # Hydra closes the handlers it finds, and absl's would close pytest's capture with it.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
@@ -44,8 +65,20 @@ def key():
     return jax.random.key(0)
 
 
+# They start first. The fast tests that share finished runs do so in one process.
+LONGEST = ("test_kills", "test_resume", "test_train", "test_errors", "test_lab", "test_parallel")
+SHARE_RUNS = ("test_resume", "test_train", "test_errors")
+
+
 def pytest_collection_modifyitems(items):
-    """The examples of the documentation are slow tests."""
+    """The examples of the documentation are slow tests.
+
+    With pytest-xdist, the tests of a file stay in one process, for they share compiled functions.
+    """
     for item in items:
         if isinstance(item, DoctestItem):
             item.add_marker(pytest.mark.slow)
+        slow, name = item.get_closest_marker("slow"), item.path.stem
+        group = "runs" if name in SHARE_RUNS and not slow else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.stem not in LONGEST)

@@ -42,7 +42,7 @@ class Categorical:
         """zeta = log softmax(eta) + noise; its argmax is the draw."""
         return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
 
-    def conditional(self, gumbel: Vectors, eta: Vectors, hard: Vectors) -> Vectors:
+    def conditional(self, gumbel: Array, eta: Array, hard: Array) -> Array:
         """Samples zeta given the draw, from fresh Gumbel noise.
 
         The zeta of the drawn value is Gumbel(0); the others are Gumbel(log p_k) truncated at it.

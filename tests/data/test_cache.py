@@ -53,6 +53,31 @@ def test_without_files_a_cache_made_with_a_root_serves(raw, tmp_path):
         cached("toy", {"size": 1}, None, absent)
 
 
+def test_the_newest_of_several_roots_serves(raw, tmp_path):
+    roots = [tmp_path / name for name in ("first", "second", "third")]
+    made = [cached("toy", {}, str(root), lambda: raw).folder for root in roots]
+    for time_of, folder in zip((1, 3, 2), made, strict=True):
+        os.utime(folder, (time_of, time_of))
+    assert cached("toy", {}, None, absent).folder == made[1]
+
+
+def test_a_source_that_changed_is_read_again(raw, tmp_path, caplog):
+    source = tmp_path / "source"
+    source.write_text("first")
+    cached("toy", {}, None, lambda: raw._replace(files=(source,)))
+    cached("toy", {}, None, absent)  # as it was
+    source.write_text("another")
+    other = raw._replace(splits={name: 255 - x for name, x in raw.splits.items()}, files=(source,))
+    with caplog.at_level(logging.WARNING):
+        again = cached("toy", {}, None, lambda: other)
+    assert f"{source} has changed" in caplog.text
+    np.testing.assert_array_equal(again.splits["train"], 255 - raw.splits["train"])
+    source.unlink()
+    np.testing.assert_array_equal(
+        cached("toy", {}, None, absent).splits["test"], again.splits["test"]
+    )
+
+
 def flip(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -571,7 +571,8 @@ def test_smooth_losses_are_not_refused(f):
     f = fsb.distributions.bernoulli.softplus if f == "fsb" else f
     eta = jnp.ones((2, 3)), jnp.ones((2, 3))
     loss = lambda eta, sample: f(sample("z", fsb.Laplace(), eta)).sum(-1)
-    jax.eval_shape(fsb.value_and_grad(fsb.fourier_series(), loss), eta, KEY)
+    _, gradients = jax.eval_shape(fsb.value_and_grad(fsb.fourier_series(), loss), eta, KEY)
+    assert [g.shape for g in gradients] == [(2, 3), (2, 3)]
 
 
 def test_mistakes_are_told():

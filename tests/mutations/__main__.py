@@ -1,6 +1,10 @@
 """Breaks the code in many small ways, one at a time, and sees whether a test notices.
 
     python tests/mutations [words of the mutations to run]
+    python tests/mutations --changed [revision]
+
+The second runs those whose file, test or row has changed since the revision, commits or not; by
+default since the branch left origin/main, or else in the last commit.
 
 Works on a copy of the repository in a temporary folder. Writes tests/MUTATIONS.md when all
 mutations were run, and exits with 1 if one went unnoticed. Not part of the test run.
@@ -8,11 +12,13 @@ mutations were run, and exits with 1 if one went unnoticed. Not part of the test
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import multiprocessing
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,17 +39,27 @@ Written by `python tests/mutations`, which makes the errors in a copy of the rep
 
 
 class Mutation(NamedTuple):
-    """``old``, which stands in the file exactly once, becomes ``new``; ``tests`` should fail."""
+    """``old``, which stands in the file exactly once, becomes ``new``; ``tests`` should fail.
+
+    ``rows`` is the file that holds this row.
+    """
 
     what: str
     file: str
     old: str
     new: str
     tests: str
+    rows: Path
+
+    @property
+    def paths(self) -> set[Path]:
+        """The files that decide whether the error is noticed, besides what these import."""
+        test = ROOT / "tests" / self.tests.partition(" -k ")[0]
+        return {(ROOT / "fsb" / self.file).resolve(), test, self.rows}
 
 
 MUTATIONS = [
-    Mutation(*row)
+    Mutation(*row, path)
     for path in sorted(HERE.glob("[!_]*.py"))
     for row in importlib.import_module(path.stem).MUTATIONS
 ]
@@ -84,14 +100,45 @@ def first_failure(folder, tests):
     process.start()
     process.join()
     text = output.read_text()
-    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+?)(?:\[| - |$)", text, re.M)
+    # An ERROR without "::" is that of a file that cannot be collected, which proves nothing.
+    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+?::\S+?)(?:\[| - |$)", text, re.M)
     if process.exitcode == 0 or (process.exitcode == 1 and found):
         return found and found.group(1)
     raise SystemExit(text)
 
 
-def main(words):
-    chosen = [m for m in MUTATIONS if all(word in f"{m.file} {m.what}" for word in words)]
+def git(*arguments):
+    """The lines that git prints; None if it fails."""
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+    return done.stdout.splitlines() if done.returncode == 0 else None
+
+
+def changed_files(revision):
+    """The files that differ from a revision; "" stands for the default one."""
+    if not revision:
+        head, base = git("rev-parse", "HEAD"), git("merge-base", "HEAD", "origin/main")
+        revision = base[0] if base and base != head else "HEAD~1"
+    tracked, new = git("diff", "--name-only", revision), git("ls-files", "-o", "--exclude-standard")
+    if tracked is None:
+        raise SystemExit(f"no revision {revision}")
+    return {ROOT / name for name in [*tracked, *new]}
+
+
+def table_row(mutation, caught):
+    """A row of tests/MUTATIONS.md."""
+    cells = (mutation.file, mutation.what, str(caught))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("words", nargs="*", help="words in the file or name of the mutations")
+    parser.add_argument("--changed", nargs="?", const="", metavar="REVISION")
+    given = parser.parse_args(arguments)
+    chosen = [m for m in MUTATIONS if all(word in f"{m.file} {m.what}" for word in given.words)]
+    if given.changed is not None:
+        files = changed_files(given.changed)
+        chosen = [m for m in chosen if m.paths & files]
     unnoticed, lines = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
@@ -106,7 +153,7 @@ def main(words):
             if caught is None:
                 unnoticed.append(mutation.what)
             print(f"{time.monotonic() - start:5.1f} s  {mutation.what}: {caught}", flush=True)
-            lines.append(f"| {mutation.file} | {mutation.what} | {caught} |\n")
+            lines.append(table_row(mutation, caught))
     print(f"{len(chosen) - len(unnoticed)} of {len(chosen)} caught; not: {unnoticed}")
     if not unnoticed and len(chosen) == len(MUTATIONS):
         (ROOT / "tests" / "MUTATIONS.md").write_text(HEADER + "".join(lines))

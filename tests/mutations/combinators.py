@@ -1,7 +1,7 @@
 """Small errors in the combinators and in what measures the estimators."""
 
 COMBINED = "estimators/test_combinators.py -k"
-LAB = "test_lab.py -k"
+LAB = "lab/test_lab.py -k"
 AVERAGE, SWITCH = "estimators/average.py", "estimators/switch.py"
 NEIGHBOURS, SITE = "estimators/noise_operator.py", "estimators/per_site.py"
 MEASURES = "diagnostics.py"

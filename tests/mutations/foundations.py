@@ -181,7 +181,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("step: the same noise at every step", "training/step.py",
      "jax.random.fold_in(train.key, train.step)", "train.key", STEP),
     ("step: loss not summed", "training/step.py", "train.loss_sum + out.value", "out.value", STEP),
-    ("gradient variance: n for n - 1", "training/step.py", "spread / (draws - 1)", "spread / draws",
+    ("gradient variance: n for n - 1", "training/step.py", ".sum() / (draws - 1)", ".sum() / draws",
      STEP),
     ("metrics: filling counted", "training/evaluation.py", "(index < len(images))", "(index >= 0)",
      METRICS),

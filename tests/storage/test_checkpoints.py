@@ -123,9 +123,10 @@ def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path):
 
 def test_saving_a_step_again(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0])
-    before = (tmp_path / "2").stat().st_ino
+    before = (tmp_path / "2" / "meta" / "metadata").stat().st_mtime_ns
     checkpoints.save(2, small(2), 2.0)
-    assert (tmp_path / "2").stat().st_ino == before  # the same state: left alone
+    after = (tmp_path / "2" / "meta" / "metadata").stat().st_mtime_ns
+    assert after == before  # the same state: left alone
     checkpoints.save(2, small(9), 2.0)
     assert int(checkpoints.restore(small(0))[0]["n"]) == 9
 
@@ -197,6 +198,13 @@ def test_a_damaged_record_is_found(tmp_path):
         for which in ("latest", "best"):
             with pytest.warns(UserWarning, match="2 is damaged"):
                 assert checkpoints.restore(small(0), which)[1] == 1
+
+
+def test_a_checkpoint_under_another_step_is_damaged(tmp_path):
+    checkpoints = filled(tmp_path, [1.0, 2.0])
+    (tmp_path / "2").rename(tmp_path / "3")
+    with pytest.warns(UserWarning, match=r"3 is damaged \(its record was altered\)"):
+        assert checkpoints.restore(small(0))[1] == 1
 
 
 def attempts(path):

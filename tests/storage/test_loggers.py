@@ -99,11 +99,13 @@ def test_only_the_first_process_writes(file, monkeypatch):
     assert file.read() == [{"step": 1}]
 
 
-def test_no_logger_takes_everything():
-    logger = loggers.no_logger("folder", {"seed": 1})
+def test_no_logger_takes_everything_and_writes_nothing(tmp_path):
+    logger = loggers.no_logger(tmp_path, {"seed": 1})
+    assert not logger.pictures  # so that none is made
     logger.log(1, {"elbo": 1.0}, {"samples": np.zeros((2, 2), np.uint8)})
     logger.log(2, {})
     logger.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_mode_names_the_right_ones(tmp_path):
