@@ -9,7 +9,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
-
 from jaxtyping import Float, Key
 
 from fsb.distributions.bernoulli import noise_dtype
