@@ -14,7 +14,7 @@ from fsb.types import Array, PRNGKey
 
 
 class Learned(nn.Module):
-    """Independent units whose logits are parameters, from 0.
+    """Independent units with learned logits, initially 0.
 
     Attributes:
       units: shape of the logits of one example: (D,), or (D, K) for K-valued units.
@@ -34,7 +34,7 @@ class Learned(nn.Module):
 
 
 class Uniform(nn.Module):
-    """Independent units, every value equally likely: logits fixed at 0."""
+    """Independent units with equally likely values: logits fixed at 0."""
 
     units: tuple[int, ...]
 
@@ -46,11 +46,11 @@ class Uniform(nn.Module):
 
 
 class Autoregressive(nn.Module):
-    r"""Each unit given those before it: eta_i = c_i + sum_{j<i} W_ij z_j.
+    r"""Each unit conditioned on those before it: eta_i = c_i + sum_{j<i} W_ij z_j.
 
-    All eta of a given z in one masked product; a draw takes D steps.
+    One masked product gives the eta of all units; sampling takes D steps.
 
-    Source: Gregor et al. 2014 (Deep AutoRegressive Networks), arXiv:1310.8499, eq. 4: the latent
+    Source: Gregor et al. 2014 (Deep AutoRegressive Networks), arXiv:1310.8499, eq. 4, the latent
     layer of fDARN.
     """
 
@@ -69,7 +69,7 @@ class Autoregressive(nn.Module):
         return eta.reshape(-1, *self.units) + self.bias[None]
 
     def sample(self, key: PRNGKey, dist: Any, count: int) -> Float[Array, "{count} *units"]:
-        """Exactly, unit by unit: after step i the first i + 1 are final."""
+        """An exact sample, unit by unit: after step i the first i + 1 units are final."""
         noise = dist.noise(key, jnp.zeros((count, *self.units)))
         start = dist.from_noise(noise, jnp.zeros((count, *self.units)))
         step = lambda _, z: dist.from_noise(noise, self(z))
