@@ -21,7 +21,7 @@ train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digi
 	@$(RUN) -m fsb.train $(ARGS)
 
 test: check ## all tests
-	$(TESTS) -m slow
+	FSB_TYPECHECK=1 $(TESTS) -m slow
 
 check: lint ## lint, types and the fast tests
 	$(TESTS) -m "not slow"

@@ -208,6 +208,6 @@ def serve_all(name: str, sites: tuple[Site, ...], *families: type) -> None:
             raise FsbError(f"site {site.name!r}: {error}") from None
 
 
-def per_example(per_unit: Float[Array, batch * units]) -> Float[Array, " batch"]:
+def per_example(per_unit: Float[Array, "batch *units"]) -> Float[Array, " batch"]:
     """Sums [B, D...] over all axes but the first."""
     return per_unit.reshape(per_unit.shape[0], -1).sum(-1)

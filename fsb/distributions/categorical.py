@@ -38,11 +38,13 @@ class Categorical:
         best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
         return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
 
-    def perturb(self, gumbel: Vectors, eta: Vectors) -> Vectors:
+    def perturb(self, gumbel: Vectors, eta: Float[Array, "*#batch k"]) -> Vectors:
         """zeta = log softmax(eta) + noise; its argmax is the draw."""
         return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
 
-    def conditional(self, gumbel: Array, eta: Array, hard: Array) -> Array:
+    def conditional(
+        self, gumbel: Vectors, eta: Float[Array, "*#batch k"], hard: Float[Array, "*#batch k"]
+    ) -> Vectors:
         """Samples zeta given the draw, from fresh Gumbel noise.
 
         The zeta of the drawn value is Gumbel(0); the others are Gumbel(log p_k) truncated at it.

@@ -9,7 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
-from jaxtyping import Key
+from jaxtyping import Float, Key
 
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.distributions.numeric import Numeric
@@ -43,7 +43,9 @@ class Poisson(Numeric):
     def mean(self, eta: Units) -> Units:
         return jnp.exp(eta)
 
-    def log_prob(self, eta: Units, z: Array) -> Units:
+    def log_prob(
+        self, eta: Float[Array, "*#batch"], z: Float[Array, "*#batch"]
+    ) -> Float[Array, "*#batch"]:
         return z * eta - jnp.exp(eta) - gammaln(z + 1)
 
     def entropy(self, eta: Units) -> Units:

@@ -1,10 +1,12 @@
-"""Derivatives of the loss in the value of one continuous site: what Fourier rules are made of.
+"""Builds estimators for continuous sites from derivatives of the loss in a site's value.
 
-``continuous`` lifts a rule per family to an estimator. A rule sees the loss as a function f of the
-site's value z, [B, D...] -> [B], constant to differentiation in all else; what is below the site is
-redrawn with the noise of the run. Draws below that are smooth in their parameters pass the
-derivative on. All others are held, and weighed by p(draw) over itself as a constant, whose
-derivatives of every order are those of the distribution (DiCE: Foerster et al. 2018).
+``continuous`` turns one rule per distribution into an estimator. A rule receives the loss as a
+function f of the site's value z, [B, D...] -> [B], with everything else constant. The sites below
+are resampled with the noise of the run. Samples that are smooth in their parameters pass the
+derivative on. The others are held fixed and reweighted by p(z) / stop_gradient(p(z)), whose
+derivatives of every order are those of the distribution.
+
+Source: Foerster et al. 2018 (DiCE), arXiv:1802.05098.
 """
 
 from __future__ import annotations
@@ -24,20 +26,20 @@ from fsb.sites import Site, ancestral, frozen, per_example, serve_all, site_key
 from fsb.types import Array, Aux, Estimator, Eta, Run
 
 Estimate = Callable[[Site, Trace, Array], tuple[Eta, dict[str, Array]]]
-"""``estimate(site, f, key) -> (g, metrics)``, the key for noise of its own."""
+"""``estimate(site, f, key) -> (g, metrics)``; the key is for noise of the rule itself."""
 
 Rules = Mapping[type, tuple[int, Estimate]]
-"""By family: the highest order of the derivatives in z that the rule takes, and the rule."""
+"""By distribution: the highest order of derivative in z that the rule takes, and the rule."""
 
-SMOOTH = (Normal, Laplace, MultivariateNormal, Dirac)  # draws with derivatives of any order
+SMOOTH = (Normal, Laplace, MultivariateNormal, Dirac)  # samples with derivatives of any order
 
 
 def continuous(name: str, rules: Rules) -> Estimator:
-    """One plain run, and at each site an estimate from the derivatives of f.
+    """An estimator of one plain run, with a rule applied at each site.
 
     Args:
       name: of the estimator, for error messages.
-      rules: for each family that it serves, subclasses included.
+      rules: for each supported distribution, including its subclasses.
     """
 
     def init(key, sites):
@@ -63,11 +65,12 @@ def continuous(name: str, rules: Rules) -> Estimator:
 
 
 def constant(site: Site) -> Site:
+    """The site, constant to differentiation."""
     return jax.tree.map(jax.lax.stop_gradient, site)
 
 
 def loss_below(run: Run, sites: Sequence[Site], layer: int, key: Array, order: int) -> Trace:
-    """A trace of f: the losses [B] in z of one site, those above held and those below redrawn."""
+    """f: the losses [B] as a function of one site's z, sites above held, sites below resampled."""
     held = {site.name: site.z for site in sites[:layer]}
 
     def f(z):
@@ -92,5 +95,5 @@ def loss_below(run: Run, sites: Sequence[Site], layer: int, key: Array, order: i
 
 
 def pull(parameters: Callable[[Eta], Any], eta: Eta, g: Any) -> Eta:
-    """From the derivative in a family's parameters to that in its eta."""
+    """Maps the derivative in a distribution's parameters to the derivative in its eta."""
     return jax.vjp(parameters, eta)[1](g)[0]

@@ -1,4 +1,4 @@
-"""Fourier stochastic backpropagation, resummed: no series and no truncation."""
+"""Fourier stochastic backpropagation with its series summed in closed form."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from fsb.types import Estimator
 
 
 def fourier_exact(smooth: bool = True, separable: bool = False, side: int = 64) -> Estimator:
-    r"""The rules of Fourier stochastic backpropagation, each series summed to an expectation.
+    r"""Fourier stochastic backpropagation, with each series summed to an expectation.
 
-    With e ~ Exp(1), s, u, v uniform, t the sum of two independent Laplace(0, b) variables, y drawn
-    with density :math:`\alpha_0 y^{\alpha_0 - 1}`, and one unit moved at a time:
+    With e ~ Exp(1), s, u, v uniform, t the sum of two independent Laplace(0, b) variables, y with
+    density :math:`\alpha_0 y^{\alpha_0 - 1}`, and one unit moved at a time:
 
     .. math::
         \mathrm{Gamma}(k, \mu):\quad & \bar k = \mu f'(z + s \mu e), \quad \bar\mu = k f'(z + \mu e)
@@ -38,32 +38,36 @@ def fourier_exact(smooth: bool = True, separable: bool = False, side: int = 64) 
         \\ \mathcal N(m, L L^T):\quad & \bar m = \nabla f(z), \quad \bar L = \nabla^2 f(z) L
         \\ \mathrm{Poisson}(\lambda):\quad & \overline{\log\lambda} = \lambda (f(z + 1) - f(z))
 
-    Beta(a, b) is Dirichlet(a, b). Without ``smooth``, scales by first derivatives alone:
-    :math:`\bar b = 2 f'(m + t) \, t / (|t| + b)` and
+    Beta(a, b) is treated as Dirichlet(a, b). Without ``smooth``, the scales use first derivatives
+    only: :math:`\bar b = 2 f'(m + t) \, t / (|t| + b)` and
     :math:`\bar L = \nabla f(z) (L^{-1}(z - m))^T`.
-    Unbiased for losses with the derivatives they name; also where the series diverges. The first
-    derivative may jump, as with ReLU. All variances are finite for bounded derivatives.
+    Unbiased whenever the derivatives in the formulas exist, also where the series diverges. The
+    first derivative may jump, as with ReLU. Bounded derivatives give finite variances.
 
-    For d units about 2 d evaluations of the loss with a forward derivative for gammas, d K for K
-    concentrations, d for the rest, ``side`` of them side by side, or two if ``separable``.
+    With a forward derivative each, about 2 d evaluations of the loss for d gamma units, d K for
+    units of K concentrations and d for the other families, ``side`` of them at a time; two
+    evaluations if ``separable``.
 
-    Several layers: each site given those above; what is below is redrawn with the noise of the run
-    and passes its own derivative on, discrete sites and higher derivatives of gammas through their
-    scores. Discrete sites need an estimator of their own (see ``per_site``), as
-    ``local_expectation``, the rule for them (BSB, CSB). Not beside estimators that hand on anything
-    but a draw (Gumbel-softmax, FouST's noise). Examples must be independent (no BatchNorm).
+    Several layers: each site is estimated given those above. The sites below are resampled with the
+    noise of the run. They pass their own derivative on; discrete sites, and gammas beyond the first
+    order, use their scores. Discrete sites need an estimator of their own (see ``per_site``), such
+    as ``local_expectation``, which is this method's rule for them (BSB, CSB). Do not combine it
+    with estimators whose sites take values other than samples (Gumbel-softmax, FouST's noise).
+    Examples must be independent (no BatchNorm).
 
-    Source: "Fourier stochastic backpropagation" (submitted to ICLR 2021), eq. 15, 16, 19-22,
-    summed: 1 / (1 - s mu D) and 1 / (1 - b^2 D^2) are themselves expectations of shifts by gamma
-    and Laplace variables. For Dirichlet the sum of the gammas is integrated out besides.
+    Source: "Fourier stochastic backpropagation" (submitted to ICLR 2021),
+    https://openreview.net/forum?id=vkxGQB9f2Vg, eqs. 15, 16, 19-22. The sums are derived here:
+    1 / (1 - s mu D) and 1 / (1 - b^2 D^2) are expectations of shifts by gamma and Laplace
+    variables. For Dirichlet the sum of the gammas is integrated out as well.
 
     Args:
-      smooth: second derivatives for the scales of Laplace and normal sites.
-      separable: the loss is a sum over the units of a site; it is not checked.
-      side: units evaluated side by side.
+      smooth: use second derivatives for the scales of Laplace and normal sites.
+      separable: whether the loss is a sum over the units of each site; not checked.
+      side: number of units evaluated at a time.
 
     Raises:
-      FsbError: from the run, if a site is discrete, or the loss has kinks where ``smooth`` counts.
+      FsbError: if ``side`` is below 1; from the run, if a site is discrete, or if the loss has a
+        kink and ``smooth`` needs its second derivative.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: sample("z", fsb.Gamma(), eta).sum(-1)
@@ -123,7 +127,7 @@ def normal(site, f, key, smooth, separable, side):
 
 
 def multivariate_normal(site, f, key, smooth, separable, side):
-    """The Hessian of a unit times its factor, a column at a time."""
+    """The Hessian of each unit times its factor, one column at a time."""
     factor = jnp.tril(site.eta[1])
     slope = gradient(f, site.z)
     if not smooth:
@@ -167,13 +171,13 @@ def dirichlet(site, f, key, separable, side):
 
 
 def beta(site, f, key, separable, side):
-    """The first of two shares."""
+    """Beta as the first of two Dirichlet shares."""
     g, notes = dirichlet(as_shares(site), lambda z: f(z[..., 0]), key, separable, side)
     return (g[..., 0], g[..., 1]), notes
 
 
 def poisson(site, f, key, side):
-    """A difference needs f itself: one pass cannot serve all units."""
+    """Finite differences of f: one evaluation per unit, also for separable losses."""
     units = site.z[0].size
     moves = jnp.eye(units, dtype=site.z.dtype).reshape(units, 1, *site.z.shape[1:])
     found = jax.lax.map(lambda move: f(site.z + move), moves, batch_size=side)  # [U, B]
@@ -182,13 +186,13 @@ def poisson(site, f, key, side):
 
 
 def as_shares(site):
-    """A beta site as a Dirichlet one with K = 2."""
+    """A beta site as a Dirichlet site with K = 2."""
     z, eta = jnp.stack([site.z, 1 - site.z], -1), jnp.stack(site.eta, -1)
     return type(site)(site.name, Dirichlet(), eta, z, z)
 
 
 def unit_masks(z, separable):
-    """One-hot masks of the units, [D, 1, D..., 1], or the one of all; and K, the size of a unit."""
+    """One-hot masks of the units, [units, 1, D..., 1], or a mask of all of them; and K."""
     shape = (1, *z.shape[1:-1], 1)
     units = z[0].size // z.shape[-1]
     if separable:

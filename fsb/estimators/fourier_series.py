@@ -1,4 +1,4 @@
-"""Fourier stochastic backpropagation as published: a series of higher derivatives, cut off."""
+"""Fourier stochastic backpropagation as published: a truncated series of derivatives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fsb.estimators.fourier_exact import (
 )
 from fsb.types import Estimator
 
-FELT = 0.05  # the first term left out, as a fraction of those kept
+WARN_ABOVE = 0.05  # the first omitted term, as a fraction of the terms kept
 
 
 def fourier_series(
@@ -40,7 +40,7 @@ def fourier_series(
 ) -> Estimator:
     r"""Fourier stochastic backpropagation: the first N terms of its series.
 
-    With f^(n) the n-th derivative of the loss in one unit, the others as they were drawn,
+    With f^(n) the n-th derivative of the loss in one unit, the others held at their samples,
 
     .. math::
         \mathrm{Gamma}(k, \mu):\quad & \bar k = \sum_{n=1}^N \tfrac{\mu^n}{n} f^{(n)}(z), \quad
@@ -53,36 +53,40 @@ def fourier_series(
         \\ \mathrm{Poisson}(\lambda):\quad & \overline{\log\lambda} =
             \lambda \sum_{n=1}^N f^{(n)}(z) / n!
 
-    Normal, multivariate normal and Dirac series end and are those of ``fourier_exact``. The scale
-    of a Laplace variable is b, which the paper's eq. 19 confounds with its square. For Dirichlet,
-    and Beta(a, b) = Dirichlet(a, b), the mean of the n-th power of one over the sum of the gammas
-    is put for its draw.
+    The series of normal, multivariate normal and Dirac sites are finite and those of
+    ``fourier_exact``. The scale of a Laplace variable is b; eq. 19 of the paper confuses it with
+    b^2. For Dirichlet, and Beta(a, b) = Dirichlet(a, b), powers of the inverse sum of the gammas
+    are replaced by their means.
 
-    Biased, but for polynomials of degree N (2 N for Laplace scales); where the loss's spectrum
-    leaves the radius of convergence, 1 / mu or 1 / b, the series diverges, and for logistic losses
-    it always does in the end: more terms are worse. ``fourier_exact`` has neither fault and costs
-    less. Three guards: a loss with kinks, as of ReLU, whose higher derivatives say nothing, is
-    refused; concentrations that sum to the order or less, where a term is infinite, give NaN and a
-    warning; and with ``check`` one more term is computed, and there is a warning where it
-    is more than 5% of those kept (logistic losses beyond b |x| = 0.5). It is in the metrics
-    as ``left_out``.
+    Biased except for polynomials of degree N (2 N for Laplace scales). The series diverges if the
+    spectrum of the loss exceeds the radius of convergence, 1 / mu or 1 / b. For logistic losses it
+    always diverges eventually, so that more terms make it worse. ``fourier_exact`` has neither
+    problem and costs less.
 
-    One forward pass of Taylor series for each unit (one for all if ``separable``), at a cost that
-    grows with the square of the order.
+    Three safeguards: a loss with kinks, such as ReLU, is rejected, as its higher derivatives carry
+    no information. If the concentrations sum to the order or less, a term is infinite: the estimate
+    is NaN, with a warning. With ``check``, one more term is computed; there is a warning if it
+    exceeds 5% of the terms kept (logistic losses beyond b |x| = 0.5), and the metric ``left_out``
+    records it.
+
+    One forward pass of Taylor series per unit (one in all if ``separable``); its cost grows with
+    the square of the order.
 
     Several layers: as ``fourier_exact``.
 
-    Source: "Fourier stochastic backpropagation" (submitted to ICLR 2021), eq. 15, 16, 19-22, 24.
+    Source: "Fourier stochastic backpropagation" (submitted to ICLR 2021),
+    https://openreview.net/forum?id=vkxGQB9f2Vg, eqs. 15, 16, 19-22, 24.
 
     Args:
-      order: N >= 1, the terms kept: derivatives up to 2 N for Laplace scales.
-      check: compute the first term left out, and warn. Warnings come from the running program and
-        cost a call to the host each time.
-      separable: the loss is a sum over the units of a site; it is not checked.
-      side: units evaluated side by side.
+      order: N >= 1, the number of terms kept; Laplace scales need derivatives up to order 2 N.
+      check: compute the first omitted term, and warn. Each check calls the host from the compiled
+        program.
+      separable: whether the loss is a sum over the units of each site; not checked.
+      side: number of units evaluated at a time.
 
     Raises:
-      FsbError: from the run, if a site is discrete or the loss has kinks.
+      FsbError: if ``order`` or ``side`` is below 1; from the run, if a site is discrete or the loss
+        has a kink.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: (sample("z", fsb.Laplace(), eta) ** 2).sum(-1)
@@ -111,13 +115,13 @@ def fourier_series(
 
 
 def require_smooth(rule):
-    """The rule, with losses refused whose higher derivatives say nothing."""
+    """The rule, restricted to losses without kinks."""
 
     def checked(site, f, key):
         name = kink(f.jaxpr)
         if name is not None:
             raise FsbError(
-                f"fourier_series needs higher derivatives, which say nothing of a kink ({name}); "
+                f"fourier_series needs higher derivatives, which miss a kink ({name}); "
                 "use fourier_exact(smooth=False)"
             )
         return rule(site, f, key)
@@ -170,7 +174,7 @@ def dirichlet(site, f, key, order, check, separable, side):
 
 
 def along_gamma(shares, z, direction, order, separable):
-    """d^n / dt^n of shares(z + t direction), [n, B, 1...]; of each unit if it is a sum of them."""
+    """d^n / dt^n of shares(z + t direction), [n, B, 1...]; per unit if ``separable``."""
     if not separable:
         found = derivatives(shares, z, direction, order)
         return found.reshape(found.shape + (1,) * (z.ndim - 2))
@@ -182,32 +186,32 @@ def along_gamma(shares, z, direction, order, separable):
 
 
 def beta(site, f, key, order, check, separable, side):
-    """The first of two shares."""
+    """Beta as the first of two Dirichlet shares."""
     shared = lambda z: f(z[..., 0])
     g, notes = dirichlet(as_shares(site), shared, key, order, check, separable, side)
     return (g[..., 0], g[..., 1]), notes
 
 
 def powers(order, z):
-    """1 .. order, [order, 1, ...], to stand beside [order, *z.shape]."""
+    """1 .. order, [order, 1, ...], which broadcasts against [order, *z.shape]."""
     return jnp.arange(1, order + 1, dtype=z.dtype).reshape((-1,) + (1,) * z.ndim)
 
 
 def guard(terms, order, check):
-    """The first term left out beside the sum of those kept, as root mean squares."""
+    """The first omitted term relative to the sum of the terms kept, in root mean squares."""
     if not check:
         return {}
     norm = lambda x: jnp.sqrt((x * x).mean())
     left_out = norm(terms[order]) / (norm(terms[:order].sum(0)) + jnp.finfo(terms.dtype).tiny)
-    jax.debug.callback(warn_felt, left_out)
+    jax.debug.callback(warn_left_out, left_out)
     return {"left_out": left_out}
 
 
-def warn_felt(left_out):
-    if not (left_out <= FELT).all():
+def warn_left_out(left_out):
+    if not (left_out <= WARN_ABOVE).all():
         warnings.warn(
-            "fourier_series: the first term left out is more than 5% of those kept; the series may "
-            "diverge. Take a smaller scale, or fourier_exact",
+            "fourier_series: the first omitted term exceeds 5% of the terms kept; the series may "
+            "diverge. Use a smaller scale, or fourier_exact",
             stacklevel=2,
         )
 
@@ -216,6 +220,6 @@ def warn_infinite(infinite):
     if infinite.any():
         warnings.warn(
             "fourier_series: order >= the sum of the concentrations, where a term is infinite; "
-            "the estimate is NaN. Take a lower order, or fourier_exact",
+            "the estimate is NaN. Use a lower order, or fourier_exact",
             stacklevel=2,
         )

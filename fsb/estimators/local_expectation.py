@@ -1,4 +1,4 @@
-"""Local expectation gradients: every unit is tried at each of its values."""
+"""Local expectation gradients: the loss at every value of every unit."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ CACHE = 2**22  # bytes
 
 
 def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
-    r"""Local expectation gradients: each unit is summed out, the others as they were drawn.
+    r"""Local expectation gradients: sums out each unit, with the others held at their samples.
 
-    For unit j of a Boolean and of a categorical layer, with v = p (1 - p), probabilities
-    :math:`\pi` and :math:`F_{jk} = f(z_{-j}, k)`, the loss with unit j at its value k,
+    For unit j of a Boolean and of a categorical layer respectively, with v = p (1 - p), the
+    probabilities :math:`\pi`, and :math:`F_{jk} = f(z_{-j}, k)` the loss with unit j at value k,
 
     .. math:: \bar\eta_j = v_j \, (F_{j,high} - F_{j,low}), \qquad
         \bar\eta_j = \pi_j \odot (F_j - \langle \pi_j, F_j \rangle).
 
-    Unbiased, and without variance for losses that are a sum over units. Also known as Bernoulli and
-    categorical stochastic backpropagation (BSB, CSB). One draw z serves all units, and f(z) is one
-    of the values of each: 1 + d (K - 1) evaluations of the loss for d units of K values, one of
-    them differentiated. Where z enters the network by an affine map, as is usual, that map is
+    Unbiased, with zero variance for losses that are a sum over units. Also known as Bernoulli and
+    categorical stochastic backpropagation (BSB, CSB). All units share one sample z, and f(z) is one
+    of the values for each: 1 + d (K - 1) evaluations of the loss for d units of K values, one of
+    them differentiated. If z enters the network through an affine map, as is usual, that map is
     computed once for all flips, and a flip only adds the change of its unit.
 
-    Several layers: each is flipped given the layers above, and every flip redraws what is below
-    with the noise of the run: one run of all that is downstream per flip and site, so that the
-    cost grows with the square of the depth. What is above is not evaluated again.
+    Several layers: each layer is flipped given the layers above, and every flip resamples the
+    layers below with the noise of the run. This takes one run of everything downstream per flip and
+    site, so the cost grows with the square of the depth. The layers above are not evaluated again.
 
-    Examples must be independent (no BatchNorm). Serves Bernoulli and Categorical sites.
+    Examples must be independent (no BatchNorm). Supports Bernoulli and Categorical sites.
 
-    Source: Titsias & Lazaro-Gredilla 2015 (Local expectation gradients), as in "Fourier stochastic
-    backpropagation" (submitted to ICLR 2021), eq. 17 and 18.
+    Source: Titsias & Lazaro-Gredilla 2015 (Local expectation gradients), arXiv:1503.01494; "Fourier
+    stochastic backpropagation" (submitted to ICLR 2021),
+    https://openreview.net/forum?id=vkxGQB9f2Vg, eqs. 17, 18.
 
     Args:
-      samples: S, independent runs of which the mean is taken; the papers use 1, 5 and 10.
-      memory: bytes for the flips that are evaluated side by side; on CPU at most 4 MiB are used.
+      samples: S, the number of independent runs to average; the papers use 1, 5 and 10.
+      memory: bytes available to flips that are evaluated together; on CPU at most 4 MiB are used.
+
+    Raises:
+      FsbError: if an argument is below 1.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -61,7 +65,7 @@ def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
 
     def estimate(site, change, key):
         others = other_values(site)
-        # On a CPU, flips that fit its cache together take a quarter of the time.
+        # On a CPU, blocks of flips that fit in its cache take a quarter of the time.
         most = min(memory, CACHE) if jax.default_backend() == "cpu" else memory
         changes = at_flips(change, site.z, others, most // samples)
         return ESTIMATES[type(site.dist)](site, others, changes)
@@ -71,7 +75,7 @@ def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
 
 
 def other_values(site: Site) -> Array:
-    """The values that the units have not: [units, choices, B, size of a unit]."""
+    """The other values of each unit: [units, choices, B, size of a unit]."""
     if isinstance(site.dist, Bernoulli):
         others = site.dist.other(site.z)[None, ..., None]
     else:
@@ -82,14 +86,14 @@ def other_values(site: Site) -> Array:
 
 
 def boolean(site: Site, others: Array, changes: Array) -> Array:
-    """v (f(high) - f(low)), from the change [units, 1, B] of f where the unit is flipped."""
+    """v (f(high) - f(low)), from the changes [units, 1, B] of f when a unit is flipped."""
     v = bit_variance(site.eta)
     rise = changes[:, 0].T.reshape(site.z.shape) * (1 - 2 * site.dist.decode(site.z))
-    return jnp.where(v > 0, v * rise, 0)  # a certain unit's other value may be infinitely bad
+    return jnp.where(v > 0, v * rise, 0)  # the loss may be infinite at the impossible value
 
 
 def categorical(site: Site, others: Array, changes: Array) -> Array:
-    """The pull-back of F - f(z), which is 0 at the value drawn."""
+    """The pull-back of F - f(z), which is 0 at the sampled value."""
     table = jnp.where(others > 0, changes[..., None], 0).sum(1)  # [units, B, K]
     p = jax.nn.softmax(site.eta)
     table = jnp.where(p > 0, jnp.moveaxis(table, 0, 1).reshape(site.z.shape), 0)

@@ -1,4 +1,4 @@
-"""The Markov chain x - z_1 - ... - z_L that VAEs share: up to infer, down to generate."""
+"""The Markov chain x - z_1 - ... - z_L of a VAE: inference upwards, generation downwards."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fsb.types import Array, Evidence, PRNGKey, Sample
 
 
 class Chain(NamedTuple):
-    """A VAE as functions from the value of one layer to what it says of the next.
+    """A VAE as functions between the values of its layers.
 
     likelihood: p(x | z_1).
     mean: of the data, shaped like one example.
-    latent: the family of every latent unit.
-    up: from z_{l-1} to eta of q(z_l | z_{l-1}), with z_0 = x - mean; bottom first.
-    down: from z_1 to the numbers that the likelihood reads, then from z_{l+1} to eta of
+    latent: the distribution of every latent unit.
+    up: maps z_{l-1} to eta of q(z_l | z_{l-1}), with z_0 = x - mean; bottom first.
+    down: maps z_1 to the likelihood's outputs, of any shape, then z_{l+1} to eta of
       p(z_l | z_{l+1}); bottom first.
-    prior: from z_L to eta of p(z_L); ``prior.sample(key, latent, count)`` draws from it.
+    prior: maps z_L to eta of p(z_L); ``prior.sample(key, latent, count)`` samples from it.
     """
 
     likelihood: Likelihood
@@ -33,7 +33,7 @@ class Chain(NamedTuple):
     prior: Any
 
 
-def evidence(chain: Chain, x: Float[Array, batch * shape], sample: Sample) -> Evidence:
+def evidence(chain: Chain, x: Float[Array, "batch *shape"], sample: Sample) -> Evidence:
     """The evidence of x [B, *shape] at one sample of the sites "z1" (bottom) to "zL"."""
     h = x - chain.mean[None]
     posteriors, values = [], []
@@ -54,12 +54,12 @@ def evidence(chain: Chain, x: Float[Array, batch * shape], sample: Sample) -> Ev
     )
 
 
-def decode(chain: Chain, z: Float[Array, batch * units]) -> Float[Array, "batch *shape outputs"]:
+def decode(chain: Chain, z: Float[Array, "batch *units"]) -> Float[Array, "batch *shape outputs"]:
     """z_1 -> the likelihood's outputs [B, *shape, outputs]."""
     return outputs_from(chain.likelihood, chain.down[0](z), chain.mean)
 
 
-def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, {count} * shape]:
+def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, "{count} *shape"]:
     """The means E[x | z_1] at ``count`` draws of z_1 from the model, [count, *shape]."""
     key, draw = jax.random.split(key)
     z = chain.prior.sample(draw, chain.latent, count)
@@ -70,9 +70,9 @@ def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, {count} * s
 
 
 def outputs_from(
-    likelihood: Likelihood, numbers: Float[Array, batch * any], mean: Float[Array, "*shape"]
+    likelihood: Likelihood, numbers: Float[Array, "batch *any"], mean: Float[Array, "*shape"]
 ) -> Float[Array, "batch *shape outputs"]:
-    """A likelihood's outputs [B, *shape, outputs], which numbers [B, ...] of 0 put at the mean.
+    """The likelihood's outputs [B, *shape, outputs] from numbers [B, ...]; zeros give the mean.
 
     Args:
       mean: of the data, [*shape].

@@ -1,4 +1,4 @@
-"""Residual blocks of convolutions, and the chains of them between two stochastic layers."""
+"""Residual blocks of convolutions, and the stacks of them between two stochastic layers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fsb.types import Array, PyTree
 
 
 class Weights(nn.Module):
-    """The parameters of a convolution, and of the norm of its result.
+    """The parameters of a convolution and of the norm after it.
 
     Attributes:
-      features: channels of the result.
-      size: of the kernel.
-      norm: "group", "batch", or "none" for a bias alone.
-      init: of the kernel.
+      features: output channels.
+      size: height and width of the kernel.
+      norm: "group", "batch", or "none" for a bias only.
+      init: initializer of the kernel.
     """
 
     features: int
@@ -33,7 +33,7 @@ class Weights(nn.Module):
 
     @nn.compact
     def __call__(self, channels: int) -> dict[str, Array]:
-        """Kernel [size, size, channels, features] and the rest [features], float32."""
+        """The kernel [size, size, channels, features] and vectors [features], all float32."""
         shape = (self.size, self.size, channels, self.features)
         out = {
             "kernel": self.param("kernel", self.init, shape),
@@ -47,7 +47,7 @@ class Weights(nn.Module):
 def normed(
     weights: dict[str, Array], x: Array, stride: int = 1, fixed: BatchMoments | None = None
 ) -> tuple[Array, BatchMoments | None]:
-    """The convolution and its norm, computed as x's dtype, and what a BatchNorm measured."""
+    """The convolution and norm of x in its dtype, and the moments that a BatchNorm measured."""
     y = convolve(x, weights["kernel"].astype(x.dtype), stride)
     if "batch" in weights:
         return batch_norm(y, weights["batch"], weights["bias"], fixed)
@@ -57,17 +57,17 @@ def normed(
 
 
 def measured(module: nn.Module, moments: PyTree = None) -> PyTree:
-    """The moments that a module's BatchNorms have to use, None for those of the batch.
+    """The moments that a module's BatchNorms must use, or None to use those of the batch.
 
-    They are the collection "statistics" where it is given. Where it is mutable, the ``moments``
-    just measured become it.
+    They come from the collection "statistics". If that is mutable, the given ``moments`` are
+    stored in it first.
     """
     if moments is not None and module.is_mutable_collection("statistics"):
         module.put_variable("statistics", "moments", moments)
     return module.get_variable("statistics", "moments")
 
 
-# Compiled as units of their own so that equal blocks of a deep network are traced once.
+# Jitted separately, so that equal blocks of a deep network are traced once.
 @functools.partial(jax.jit, static_argnames=("stride", "size", "remat"))
 def residual(
     weights: dict[str, dict[str, Array]],
@@ -80,15 +80,15 @@ def residual(
     """relu(shortcut(x) + N(C(relu(N(C(x)))))), with convolutions C and norms N.
 
     Args:
-      weights: "first", "second" and, where the shape changes, "shortcut", of a 1 x 1 convolution.
+      weights: "first", "second" and, if the shape changes, "shortcut", a 1 x 1 convolution.
       stride: of the first convolution and of the shortcut.
-      size: makes it a transposed block: height and width of the result, to which the second
-        convolution and the shortcut spread.
-      remat: compute it anew in the backward pass.
-      fixed: of every BatchNorm, the moments to use in place of the batch's.
+      size: None, or for a transposed block the height and width of the result, to which the second
+        convolution and the shortcut upsample.
+      remat: recompute the block in the backward pass.
+      fixed: moments for each BatchNorm to use instead of the batch's.
 
     Returns:
-      The result, and what each norm measured.
+      The result, and the moments that each norm measured.
     """
     up = lambda h: h if size is None else spread(h, size)
     of = (fixed or {}).get
@@ -105,16 +105,16 @@ def residual(
 
 
 def computed_anew(block: Callable[[PyTree, Array], Any]) -> Callable[[PyTree, Array], Any]:
-    """``block(weights, x) -> (image, anything)``, nothing kept for its backward pass but arguments.
+    """``block(weights, x) -> (image, anything)``, saving only its arguments for the backward pass.
 
-    What ``jax.checkpoint`` does, but on CPU as well: there the compiler drops the barrier that
-    keeps the second computation apart, and then merges it with the first. Here it depends on the
-    cotangent. Reverse mode only.
+    Like ``jax.checkpoint``, but it also works on CPU, where the compiler drops the barrier between
+    the two computations and merges them. Here the second one depends on the cotangent. Reverse mode
+    only.
     """
 
     def backward(arguments, g):
         weights, x = arguments
-        zero = jnp.minimum(jnp.abs(g[0][:, :1, :1, :1]), 0)  # which the compiler does not know
+        zero = jnp.minimum(jnp.abs(g[0][:, :1, :1, :1]), 0)  # the compiler cannot know that it is 0
         _, pull = jax.vjp(block, weights, x + zero)
         return pull(g)
 
@@ -124,17 +124,17 @@ def computed_anew(block: Callable[[PyTree, Array], Any]) -> Callable[[PyTree, Ar
 
 
 class Block(nn.Module):
-    """The basic residual block, or that block read backwards and transposed.
+    """The basic residual block, or its transpose.
 
-    A shortcut around a change of shape is a 1 x 1 convolution with its norm.
+    If the shape changes, the shortcut is a 1 x 1 convolution with a norm.
 
     Source: He et al. 2016 (Deep Residual Learning), arXiv:1512.03385, Figure 5 (left), option B.
 
     Attributes:
-      features: channels of the result.
+      features: output channels.
       stride: of the first convolution.
-      size: height and width of the result of a transposed block, those of x or twice as much (less
-        one where odd); it changes channels and size in its last convolution. None for a plain one.
+      size: None, or for a transposed block the height and width of the result: those of x, or twice
+        those (minus 1 if odd). Its last convolution changes channels and size.
       norm, remat: as in ``Weights`` and ``residual``.
     """
 
@@ -173,8 +173,8 @@ class Up(nn.Module):
     """Residual blocks, then a 1 x 1 convolution to the logits of a stochastic layer, in float32.
 
     Attributes:
-      plans: of the blocks, bottom first; there may be none.
-      stem: channels of the 3 x 3 convolution before them; 0 for no such convolution.
+      plans: of the blocks, bottom first; may be empty.
+      stem: channels of a 3 x 3 convolution before the blocks; 0 for none.
     """
 
     plans: tuple[Plan, ...]
@@ -201,12 +201,13 @@ class Up(nn.Module):
 
 
 class Down(nn.Module):
-    """The blocks of an ``Up`` backwards and transposed, then a convolution to ``channels``.
+    """The blocks of an ``Up`` transposed and in reverse, then a convolution to ``channels``.
 
     Attributes:
       plans: of the blocks of the ``Up``, bottom first.
-      pixels: the channels are those of the image. Then the last convolution is 3 x 3 and starts at
-        0, for an untrained decoder to give the data mean; else 1 x 1, to logits. It is float32.
+      pixels: whether the result is the likelihood's outputs. If so, the last convolution is 3 x 3
+        and starts at 0, so that an untrained decoder gives the data mean; otherwise it is 1 x 1, to
+        logits. It is float32.
     """
 
     plans: tuple[Plan, ...]

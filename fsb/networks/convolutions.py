@@ -14,7 +14,7 @@ from fsb.types import Array
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "size size c d"], stride: int = 1
 ) -> Float[Array, "b h_out w_out d"]:
-    r"""The convolution about every ``stride``-th pixel, zeros around the image.
+    r"""The convolution at every ``stride``-th pixel, with zero padding.
 
     .. math:: y_{ij} = \sum_{kl} x_{si + k - r,\; sj + l - r}\, K_{kl}, \qquad 2 r + 1 = \text{size}
 
@@ -40,8 +40,8 @@ def patches(
 ) -> Float[Array, "b h_out w_out {size**2}*c"]:
     """The neighbourhoods of the pixels, [B, H', W', size * size * C].
 
-    On a CPU a product with them is how to convolve: the gradients of XLA's own convolution take
-    some twenty times as long there where it stands in a compiled loop, as every train step does.
+    On a CPU, multiplying them by the kernel is the fast way to convolve: inside a compiled loop, as
+    in training, the gradients of XLA's own convolution take some twenty times as long.
     """
     if size == 1:
         return x[:, ::stride, ::stride]
@@ -56,10 +56,10 @@ def patches(
 def spread(
     x: Float[Array, "b h w c"], size: tuple[int, int]
 ) -> Float[Array, "b {size[0]} {size[1]} c"]:
-    """The pixels of x at every second place of an image of ``size``, zeros between.
+    """The pixels of x at every second position of an image of ``size``, with zeros between.
 
-    Convolved, it is the transposed convolution of stride 2, and of exactly this size: the adjoint
-    of one that takes images of ``size`` to those of x's, ceil(size / 2).
+    Followed by a convolution, this is the transposed convolution of stride 2: the adjoint of one
+    that takes images of ``size`` to the size of x, ceil(size / 2).
 
     >>> import jax.numpy as jnp
     >>> spread(jnp.ones((1, 2, 1, 1)), (3, 2))[0, :, :, 0].tolist()
@@ -75,9 +75,9 @@ def spread(
 def group_norm(
     x: Float[Array, "b h w c"], scale: Float[Array, " c"], bias: Float[Array, " c"]
 ) -> Float[Array, "b h w c"]:
-    """GroupNorm of 8 groups of channels, or of 4, 2 or 1 where 8 do not divide them.
+    """GroupNorm with 8 groups of channels, or with 4, 2 or 1 if 8 does not divide their number.
 
-    Its statistics are float32. It does not mix the examples of a batch.
+    The statistics are float32. It does not mix the examples of a batch.
 
     Source: Wu & He 2018 (Group Normalization), arXiv:1803.08494.
     """
@@ -90,7 +90,7 @@ def group_norm(
 
 
 BatchMoments = tuple[Float[Array, " c"], Float[Array, " c"]]
-"""Mean and variance of the channels of a batch."""
+"""Mean and variance of each channel over a batch."""
 
 
 def batch_norm(
@@ -99,10 +99,10 @@ def batch_norm(
     bias: Float[Array, " c"],
     fixed: BatchMoments | None = None,
 ) -> tuple[Float[Array, "b h w c"], BatchMoments]:
-    """BatchNorm: the result, and mean and variance [C] of the channels, float32.
+    """BatchNorm: the result, and the mean and variance [C] of the channels in float32.
 
     Args:
-      fixed: mean and variance to take in place of the batch's, which mix its examples.
+      fixed: mean and variance to use instead of the batch's, which would mix its examples.
 
     Source: Ioffe & Szegedy 2015 (Batch Normalization), arXiv:1502.03167, Algorithm 1.
     """

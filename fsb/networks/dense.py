@@ -1,4 +1,4 @@
-"""Dense layers between layers of stochastic units: what the nets of the papers share."""
+"""Dense layers between stochastic layers, shared by the networks of the papers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.types import Array
 
-MOST = 2**16  # layers, units and values: a weight matrix of more has no device to hold it
+MOST = 2**16  # layers, units and values: no device holds larger weight matrices
 INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -40,11 +40,11 @@ class MLP(nn.Module):
 
 
 class Dense(NamedTuple):
-    """The parts of a net: its family of units, their shape, and the layers between them.
+    """The parts of a network: the distribution and shape of its units, and the layers between them.
 
-    latent: the family of every stochastic unit.
-    units: of a stochastic layer, the shape of eta without the batch: (D,) or (D, K).
-    mlp: an ``MLP``, from its number of outputs.
+    latent: the distribution of every stochastic unit.
+    units: the shape of a stochastic layer's eta without the batch: (D,) or (D, K).
+    mlp: makes an ``MLP``, given its number of outputs.
     """
 
     latent: Any
@@ -62,10 +62,10 @@ def dense(
     low: float,
     high: float,
 ) -> Dense:
-    """The parts of a net, its sizes checked; the arguments are those of ``vae``.
+    """The parts of a network, with its sizes checked; the arguments are those of ``vae``.
 
     Raises:
-      FsbError: a size is too small, or there is no such activation.
+      FsbError: if a size is out of its range, or the activation is unknown.
     """
     hidden_width = width if hidden_width is None else hidden_width
     least = {"layers": 1, "width": 1, "hidden": 0, "hidden_width": 1, "values": 2}

@@ -1,4 +1,4 @@
-"""Output distributions p(x | z): how a decoder's last layer is read."""
+"""Output distributions p(x | z), parameterised by the last layer of a decoder."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from fsb.types import Array, Units
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """``outputs`` numbers per data dimension, on the last axis: [B, ..., outputs].
+    """A distribution with ``outputs`` parameters per data dimension, on the last axis.
 
-    ``offset(mean)`` is added to the decoder's outputs, so that an untrained decoder starts at the
-    data mean; ``log_prob(outputs, x)`` is [B] in nats; ``mean(outputs)`` is shaped like x.
+    ``offset(mean)`` is added to the decoder's outputs [B, ..., outputs], so that an untrained
+    decoder starts at the data mean; ``log_prob(outputs, x)`` is [B] in nats; ``mean(outputs)`` is
+    shaped like x.
     """
 
     outputs: ClassVar[int]
 
     def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]: ...
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]: ...
     def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]: ...
 
 
 @dataclass(frozen=True)
 class BernoulliLikelihood:
-    """Independent binary pixels x in {0, 1}; one logit each.
+    """Independent binary pixels x in {0, 1}, with one logit each.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.ones((1, 2))
@@ -51,7 +52,7 @@ class BernoulliLikelihood:
         return jnp.log(p / (1 - p))[..., None]
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         return per_example(Bernoulli().log_prob(outputs[..., 0], x))
 
@@ -63,8 +64,8 @@ class BernoulliLikelihood:
 class GaussianLikelihood:
     """Independent Gaussian pixels with learned mean and log variance, the latter clamped.
 
-    The data must be dequantised: with a learned variance the density of discrete values has no
-    upper bound.
+    The data must be dequantised: with a learned variance, the density at discrete values is
+    unbounded.
 
     Args:
       low, high: bounds of the log variance.
@@ -78,7 +79,7 @@ class GaussianLikelihood:
         return jnp.stack([mean, jnp.full_like(mean, -3.0)], -1)
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         scale = jnp.exp(0.5 * jnp.clip(outputs[..., 1], self.low, self.high))
         return per_example(Normal().log_prob((outputs[..., 0], scale), x))
@@ -89,14 +90,14 @@ class GaussianLikelihood:
 
 @dataclass(frozen=True)
 class DiscretizedLogisticLikelihood:
-    r"""The 256 levels of a pixel, each with the mass that a logistic density has over its bin.
+    r"""Pixels of 256 levels, each with the mass of a logistic density over its bin.
 
-    Level k is x in [k / 256, (k + 1) / 256), and the outputs are a location m and a log scale:
+    Level k is x in [k / 256, (k + 1) / 256); the outputs are a location m and a log scale:
 
     .. math:: P(k) = F((k + 1) / 256) - F(k / 256), \qquad F(t) = \sigma((t - m) / s),
 
-    but the bins of the first and last level are open, so that the masses sum to 1. Finite, with
-    finite gradients, for any location.
+    except that the bins of the first and last level are open, so that the masses sum to 1. Values
+    and gradients are finite for any location.
 
     Source: Salimans et al. 2017 (PixelCNN++), arXiv:1701.05517, eqs. 1-2, without the mixture.
 
@@ -119,22 +120,22 @@ class DiscretizedLogisticLikelihood:
         return jnp.stack([mean, jnp.full_like(mean, -1.5)], -1)
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
-        # F(above) - F(below) = F(above) (1 - F(below)) (1 - e^-width), without a difference.
+        # F(above) - F(below) = F(above) (1 - F(below)) (1 - e^-width): no cancellation.
         inner = jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below) + log1mexp(width)
         first, last = jax.nn.log_sigmoid(above), jax.nn.log_sigmoid(-below)
         return per_example(jnp.where(k == 0, first, jnp.where(k == 255, last, inner)))
 
     def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]:
-        """E[x] of the levels' middles."""
+        """E[x], with x at the middle of its level."""
         return _mean(outputs, self.low, self.high, jax.nn.sigmoid)
 
     def _bin(
         self, outputs: Float[Array, "*shape outputs"], x: Float[Array, "*shape"]
     ) -> tuple[Units, Units, Units, Units]:
-        """The level of x, and the ends and the width of its bin in units of the scale."""
+        """The level of x, and the ends and width of its bin in units of the scale."""
         k = jnp.clip(jnp.floor(256 * x), 0, 255)
         scale = jnp.exp(jnp.clip(outputs[..., 1], self.low, self.high))
         below, above = ((edge / 256 - outputs[..., 0]) / scale for edge in (k, k + 1))
@@ -156,7 +157,7 @@ class DiscretizedGaussianLikelihood(DiscretizedLogisticLikelihood):
     """
 
     def log_prob(
-        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, "batch *shape"]
     ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
         inner = log_normal_mass(0.5 * (below + above), width)
@@ -196,9 +197,9 @@ def log_mills(t: Units) -> Units:
 
 
 def log_normal_tail(t: Units) -> Units:
-    """log(1 - Phi(t)), its derivative finite and right however far out t is.
+    """log(1 - Phi(t)), with an accurate derivative however large t is.
 
-    That of the library's ``log_ndtr`` is the exponential of a difference of two large numbers.
+    The derivative of ``log_ndtr`` is the exponential of a difference of two large numbers.
     """
     right, left = jnp.maximum(t, 0.0), jnp.minimum(t, 0.0)
     return jnp.where(t > 0, -0.5 * right**2 - LOG_ROOT_2PI + log_mills(right), log_ndtr(-left))
@@ -207,9 +208,9 @@ def log_normal_tail(t: Units) -> Units:
 def log_normal_mass(centre: Units, width: Units) -> Units:
     """log(Phi(centre + width / 2) - Phi(centre - width / 2)) for 0 < width < 8.
 
-    By symmetry in the right tail, with Mills' ratio R = (1 - Phi) / phi, a < b the ends:
-    log phi(a) + log R(a) + log(1 - e^{(a^2 - b^2) / 2} R(b) / R(a)). Where that would be a
-    difference of near equals the interval is narrow: density times width, to second order.
+    By symmetry in the right tail, with Mills' ratio R = (1 - Phi) / phi and the ends a < b:
+    log phi(a) + log R(a) + log(1 - e^{(a^2 - b^2) / 2} R(b) / R(a)). For narrow intervals, where
+    that would cancel, it is density times width, to second order.
     """
     c = jnp.abs(centre)
     narrow = width * jnp.maximum(c, 1.0) < 0.1

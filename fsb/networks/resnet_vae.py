@@ -1,4 +1,4 @@
-"""S-ResNets: variational autoencoders of residual blocks, with Boolean feature maps between."""
+"""S-ResNets: variational autoencoders of residual blocks, with Boolean feature maps."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class ResNetVAE(nn.Module):
-    """x - z_1 - ... - z_L, a Markov chain up and down as in ``VAE``, of convolutions.
+    """x - z_1 - ... - z_L: a Markov chain up and down as in ``VAE``, of convolutions.
 
-    A stochastic layer z_l [B, H, W, C] is a map of Boolean units. It takes the place of the feature
-    map below it: no shortcut leads around it. Generation runs through the same blocks backwards,
-    with transposed convolutions.
+    A stochastic layer z_l [B, H, W, C] is a map of Boolean units. It replaces the feature map below
+    it: no shortcut bypasses it. Generation runs through the same blocks in reverse, with transposed
+    convolutions.
 
     The collection ``constants`` holds the data mean ("mean", shaped like one example). BatchNorms
-    use the collection ``statistics`` where it is given, else the batch; where it is mutable, they
-    write into it what they measure.
+    use the collection ``statistics`` if it is given, and the batch otherwise; if the collection is
+    mutable, they store the moments that they measure.
     """
 
     shape: tuple[int, ...]
     likelihood: Likelihood
-    latent: Any  # the family of every latent unit
+    latent: Any  # the distribution of every latent unit
     stem: int  # channels of the first convolution
     segments: tuple[tuple[Plan, ...], ...]  # the blocks between z_{l-1} and z_l
     maps: tuple[tuple[int, ...], ...]  # the shape of z_l, without the batch
@@ -64,12 +64,12 @@ class ResNetVAE(nn.Module):
 
     @property
     def mixes_examples(self) -> bool:
-        """Whether the norms' statistics are to be measured before the net is evaluated."""
+        """Whether the norms' statistics must be measured before evaluation."""
         return self.norm == "batch"
 
     @property
     def deterministic_layers(self) -> int:
-        """Convolutions of the blocks up and down, two a block, as He et al. count."""
+        """Convolutions of all blocks up and down, two per block, as He et al. count."""
         return 4 * sum(map(len, self.segments))
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
@@ -86,7 +86,7 @@ class ResNetVAE(nn.Module):
 
     @property
     def chain(self) -> Chain:
-        """The layers as functions; only within ``apply``."""
+        """The layers as functions, for use within ``apply``."""
         from_pixels, *from_maps = self.up
         return Chain(
             self.likelihood,
@@ -115,17 +115,17 @@ def sresnet(
 ) -> ResNetVAE:
     """An S-ResNet; the defaults are S-ResNet-80-11-256.
 
-    The encoder is a 3 x 3 convolution to ``widths[0]`` channels, stacks of residual blocks, the
-    first of each level but the first of stride 2 (an image of H pixels becomes one of ceil(H / 2)),
-    a stochastic layer after some stacks, and one at the end. A stochastic layer has as many
-    channels as the feature map it follows; its logits are a 1 x 1 convolution of that map. The
-    decoder is the encoder backwards, with transposed convolutions.
+    The encoder is a 3 x 3 convolution to ``widths[0]`` channels, followed by stacks of residual
+    blocks with a stochastic layer after some of them and after the last. Every resolution but the
+    first begins with a block of stride 2 (H pixels become ceil(H / 2)). A stochastic layer has as
+    many channels as the feature map before it; its logits are a 1 x 1 convolution of that map. The
+    decoder is the encoder in reverse, with transposed convolutions.
 
-    The paper gives the number of deterministic layers (convolutions of blocks, encoder and decoder
-    together), of stochastic ones, and the channels of the last; that downsampling is at most once a
-    stack; and two blocks a stack. Widths, which stacks a stochastic layer follows, the norm, the
-    top's prior, and the first and last convolutions are inferred or chosen here: the numbers above
-    leave little else.
+    The paper states the number of deterministic layers (convolutions of the blocks of encoder and
+    decoder together) and of stochastic layers, the channels of the last, at most one downsampling
+    per stack, and two blocks per stack. The widths, the positions of the stochastic layers, the
+    norm, the prior, and the first and last convolutions are inferred or chosen here; those numbers
+    leave little freedom.
 
     Source: Pervez, Cohen & Gavves 2020 (FouST), https://proceedings.mlr.press/v119/pervez20a.html,
     sections 6.2 and 6.3, appendix E.2; blocks: He et al. 2016, arXiv:1512.03385.
@@ -133,22 +133,23 @@ def sresnet(
     Args:
       shape: of one image, (H, W) or (H, W, C), of any size.
       likelihood: p(x | z_1).
-      widths: channels at each resolution, the finest first.
-      stacks: stacks at each resolution.
-      blocks: residual blocks of a stack.
-      stochastic: the stacks that a stochastic layer follows, counted from 1, in ascending order;
-        one named twice is followed by two. Another stochastic layer is always at the end.
-      low, high: the two values of a unit, {-1, 1} unless told.
-      prior: of the top layer, "learned" (a logit a unit, from 0) or "uniform".
+      widths: channels at each resolution, finest first.
+      stacks: number of stacks at each resolution.
+      blocks: number of residual blocks per stack.
+      stochastic: the stacks that are followed by a stochastic layer, counted from 1, in ascending
+        order; a stack listed twice is followed by two. There is always one more at the end.
+      low, high: the two values of a unit.
+      prior: of the top layer: "learned" (one logit per unit, initially 0) or "uniform".
       norm: "group", "none", or "batch", which makes the losses of a batch depend on each other, so
-        that only local estimators can train it. There are no running averages: to evaluate, the
-        statistics of a training batch are measured and then fixed.
-      remat: compute each block anew in the backward pass: less memory, a third more time.
+        that only local estimators can train it. There are no running averages: for evaluation the
+        statistics are measured on a training batch and then fixed.
+      remat: recompute each block in the backward pass: less memory, a third more time.
       dtype: of the computation within blocks, "float32" or "bfloat16"; parameters, logits,
-        densities and the statistics of the norms are float32 in any case.
+        densities and the statistics of the norms are always float32.
 
     Raises:
-      FsbError: the levels do not match, or a stack is named that is not there.
+      FsbError: if ``widths`` and ``stacks`` differ in length, ``stochastic`` lists a stack that
+        does not exist, or another argument is out of its range.
 
     >>> from fsb.networks import GaussianLikelihood
     >>> model = sresnet((64, 64, 3), GaussianLikelihood())
@@ -194,7 +195,7 @@ def sresnet(
 def _stacks(
     image: tuple[int, ...], widths: tuple[int, ...], stacks: tuple[int, ...], blocks: int
 ) -> Iterator[list[Plan]]:
-    """The blocks of every stack; ``image`` [H, W, C] is what the first convolution gives."""
+    """The blocks of every stack; ``image`` [H, W, C] is the result of the first convolution."""
     for level, (channels, count) in enumerate(zip(widths, stacks, strict=True)):
         for stack in range(count):
             plans = []

@@ -1,4 +1,4 @@
-"""Structured output prediction: the lower half of an image from its upper half."""
+"""Structured output prediction: the lower half of an image given its upper half."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from fsb.types import Array, Evidence, Sample
 
 
 class StructuredPrediction(nn.Module):
-    r"""upper - z_1 - ... - z_L - lower: stochastic layers in a row, without an inference network.
+    r"""upper - z_1 - ... - z_L - lower: a chain of stochastic layers without an inference network.
 
     .. math:: p(y \mid u) = \sum_z p(y \mid z_L) \, p(z_L \mid z_{L-1}) \cdots p(z_1 \mid u)
 
-    for the lower half y of an image and its upper half u. The units are drawn from the model
-    itself, so that the log weight of a sample is log p(y | z_L): the bounds of ``fsb.objectives``
-    are those of the papers, log mean_m p(y | z_m), and there is no KL.
+    for the lower half y of an image and its upper half u. The units are sampled from the model
+    itself, so the log weight of a sample is log p(y | z_L): the bounds of ``fsb.objectives`` are
+    those of the papers, log mean_m p(y | z_m), and there is no KL term.
 
-    The collection ``constants`` holds the data mean ("mean", shaped like one example): it centres
-    the input and gives the output its offset.
+    The collection ``constants`` holds the data mean ("mean", shaped like one example), which
+    centres the input and sets the offset of the output.
 
     Source: Raiko et al. 2015, arXiv:1406.2989; Gu et al. 2016 (MuProp), arXiv:1511.05176,
     section 5.1.
     """
 
-    shape: tuple[int, ...]  # of both halves together
+    shape: tuple[int, ...]  # of the whole image
     likelihood: Likelihood
-    latent: Any  # the family of every unit
-    units: tuple[int, ...]  # of a stochastic layer: the shape of eta, without the batch
+    latent: Any  # the distribution of every unit
+    units: tuple[int, ...]  # the shape of a stochastic layer's eta, without the batch
     layers: int
-    mlp: Callable[[int], MLP]  # from the number of outputs
+    mlp: Callable[[int], MLP]  # makes one, given its number of outputs
 
     def setup(self):
         self.mean = self.variable("constants", "mean", jnp.zeros, self.shape)
@@ -47,12 +47,12 @@ class StructuredPrediction(nn.Module):
 
     @property
     def half(self) -> int:
-        """Rows of the upper half; the lower one has one more where their number is odd."""
+        """Rows of the upper half; the lower half has one more if their number is odd."""
         return self.shape[0] // 2
 
     @property
     def deterministic_layers(self) -> int:
-        """Hidden layers of all transformations."""
+        """The number of hidden layers in all MLPs."""
         return (self.layers + 1) * self.mlp(1).hidden_layers
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
@@ -86,17 +86,18 @@ def structured(
     low: float = 0.0,
     high: float = 1.0,
 ) -> StructuredPrediction:
-    """A net from the upper half of an image to the lower; 392-200-200-392 for 28 x 28 pixels.
+    """A network from the upper half of an image to the lower; 392-200-200-392 for 28 x 28 pixels.
 
-    With ``data=faces`` the halves are a person's average face and one of the faces behind it.
+    With ``data=faces`` the halves are a person's average face and one of that person's faces.
 
     Args:
-      shape: of one image, such as (28, 28): two rows or more.
+      shape: of one image, such as (28, 28), with at least two rows.
       likelihood: p(lower | z_L).
-      layers, width, hidden, hidden_width, activation, values, low, high: as of ``vae``.
+      layers, width, hidden, hidden_width, activation, values, low, high: as in ``vae``; ``hidden``
+        counts layers.
 
     Raises:
-      FsbError: there are no two halves, or a size is too small.
+      FsbError: if the image has a single row, or a size is out of its range.
 
     >>> from fsb.networks import BernoulliLikelihood
     >>> structured((28, 28), BernoulliLikelihood(), layers=3).half

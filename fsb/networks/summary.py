@@ -1,4 +1,4 @@
-"""What a model is, in one line."""
+"""A one-line summary of a model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fsb.sites import Site, collect_sites, mean
 
 
 def summary(model: Any, shape: tuple[int, ...]) -> str:
-    """Parameters, layers and latent bits of a model, for a print-out; nothing is computed.
+    """The parameters, layers and latent bits of a model, from its shapes alone.
 
     Args:
-      model: a Flax module, ``apply(variables, x, sample)``. What it calls ``deterministic_layers``
-        is told where it has it.
+      model: a Flax module, ``apply(variables, x, sample)``; its attribute ``deterministic_layers``
+        is reported if there is one.
       shape: of one example.
 
     >>> from fsb.networks import BernoulliLikelihood, vae
@@ -36,7 +36,7 @@ def summary(model: Any, shape: tuple[int, ...]) -> str:
 
 
 def stochastic_bits(site: Site) -> float:
-    """Bits that an example's discrete units at a site can hold, from its shapes; else 0."""
+    """Capacity in bits of a site's discrete units for one example; 0 if they are continuous."""
     try:
         values = jax.eval_shape(site.dist.support, site.eta).shape[0]
     except FsbError:  # infinitely many

@@ -1,4 +1,4 @@
-"""Variational autoencoders with any number of stochastic layers, built of dense layers."""
+"""Variational autoencoders of dense layers, with any number of stochastic layers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from fsb.types import Array, Evidence, Sample
 class VAE(nn.Module):
     """x - z_1 - ... - z_L: a Markov chain up (inference) and down (generation).
 
-    q(z_l | z_{l-1}) with z_0 = x - mean, p(z_{l-1} | z_l), and a prior p(z_L), every
-    transformation an ``MLP``. The latent values enter the next layer as they are, so ``latent``'s
-    encoding is the representation of the units.
+    It consists of q(z_l | z_{l-1}) with z_0 = x - mean, p(z_{l-1} | z_l), and a prior p(z_L); each
+    conditional is an ``MLP``. Latent values enter the next layer unchanged, in the encoding of
+    ``latent``.
 
-    The collection ``constants`` holds the data mean ("mean", shaped like one example): it centres
-    the input and gives the output its offset.
+    The collection ``constants`` holds the data mean ("mean", shaped like one example), which
+    centres the input and sets the offset of the output.
 
-    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370, sigmoid belief nets of the experiments.
+    Source: Tucker et al. 2017 (REBAR), arXiv:1703.07370, the sigmoid belief networks of the
+    experiments.
     """
 
     shape: tuple[int, ...]
     likelihood: Likelihood
-    latent: Any  # the family of every latent unit
-    units: tuple[int, ...]  # of a stochastic layer: the shape of eta, without the batch
+    latent: Any  # the distribution of every latent unit
+    units: tuple[int, ...]  # the shape of a stochastic layer's eta, without the batch
     prior: nn.Module
     layers: int
-    mlp: Callable[[int], MLP]  # from the number of outputs
+    mlp: Callable[[int], MLP]  # makes one, given its number of outputs
 
     def setup(self):
         pixels, units = math.prod(self.shape), math.prod(self.units)
@@ -48,7 +49,7 @@ class VAE(nn.Module):
 
     @property
     def deterministic_layers(self) -> int:
-        """Hidden layers of all transformations, up and down."""
+        """The number of hidden layers in all MLPs, up and down."""
         return 2 * self.layers * self.mlp(1).hidden_layers
 
     def __call__(self, x: Array, sample: Sample) -> Evidence:
@@ -65,7 +66,7 @@ class VAE(nn.Module):
 
     @property
     def chain(self) -> Chain:
-        """The layers as functions; only within ``apply``."""
+        """The layers as functions, for use within ``apply``."""
         numbers = lambda mlp: lambda h: mlp(h.reshape(h.shape[0], -1))
         eta = lambda mlp: lambda h: numbers(mlp)(h).reshape(-1, *self.units)
         to_outputs, *to_eta = self.down
@@ -99,13 +100,18 @@ def vae(
       shape: of one example, such as (28, 28).
       likelihood: p(x | z_1).
       layers: stochastic layers, L >= 1.
-      width: units of every stochastic layer.
-      hidden: deterministic layers before every stochastic layer and output; 0 makes the net linear.
-      hidden_width: units of those; as ``width`` unless told.
+      width: number of units in each stochastic layer.
+      hidden: number of deterministic layers (not units) before each stochastic layer and the
+        output; 0 makes the network linear.
+      hidden_width: number of units in each of them; ``width`` by default.
       activation: "tanh", "relu", or "leaky_relu" with slope 0.3.
-      values: of a latent unit: 2 for Boolean ones, more for categorical ones, as one-hot vectors.
-      low, high: the two values of a Boolean unit, {-1, 1} unless told.
-      prior: of the top layer, "learned", "uniform", or "autoregressive" (fDARN).
+      values: number of values of a latent unit: 2 for Boolean units, more for categorical ones,
+        which are one-hot vectors.
+      low, high: the two values of a Boolean unit.
+      prior: of the top layer: "learned", "uniform", or "autoregressive" (fDARN).
+
+    Raises:
+      FsbError: if a size is out of its range, or the prior or the activation is unknown.
 
     >>> from fsb.networks import BernoulliLikelihood
     >>> vae((8, 8), BernoulliLikelihood(), layers=1, hidden=0, width=20, values=10).units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import categorical_oracle as c
 import jax
+import jax.numpy as jnp
 import numpy as np
 import oracle as o
 import pytest
@@ -33,8 +34,9 @@ def test_every_draw_follows_the_formula(row):
     """And hard ones are those of the plain run: the mean is that over values by probability."""
 
     def both(key):
-        plain = [site.z for site in bind(loss, PARAMS)(ancestral(key))[1]]
-        return plain, estimate(row.make(), loss)(PARAMS, key)[1]
+        params = jax.tree.map(jnp.asarray, PARAMS)
+        plain = [site.z for site in bind(loss, params)(ancestral(key))[1]]
+        return plain, estimate(row.make(), loss)(params, key)[1]
 
     plain, draws = jax.jit(jax.vmap(both))(jax.random.split(KEY, 64))
     draws = jax.tree.map(lambda x: c.ROWS * np.asarray(x), draws)  # undoes the mean over the batch

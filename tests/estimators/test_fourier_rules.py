@@ -389,7 +389,7 @@ def test_logistic_losses_are_an_asymptotic_case(bc, order, wrong_by, warned):
         warnings.simplefilter("always")
         _, found = gradients(fsb.fourier_series(order), fsb.Laplace(), (0.3, bc / c), f, 2**16)
         jax.effects_barrier()
-    assert any("first term left out" in str(w.message) for w in caught) == warned
+    assert any("first omitted term" in str(w.message) for w in caught) == warned
     error = abs(found.mean() - true) / abs(true)
     spread = found.std() / np.sqrt(len(found)) / abs(true)
     assert error < wrong_by + 4 * spread if not warned else error > wrong_by - 4 * spread

@@ -1,6 +1,7 @@
 """The numbers a model is judged by, against plain NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
@@ -104,7 +105,7 @@ def test_the_bound_by_hand(parts, trained):
     params = trained["params"]
     mean, error = evaluation.bound(parts.recipe, trained, images, key, 5)
     data_key, sample_key = jax.random.split(jax.random.fold_in(key, 0))
-    x = parts.recipe.preprocess(data_key, images)
+    x = jnp.asarray(parts.recipe.preprocess(data_key, images))
     log_weights = []
     for each in jax.random.split(sample_key, 5):
         _, (site,) = collect_sites(

@@ -65,7 +65,7 @@ def follow(eqn: Any, ins: Sequence, outs: Sequence[Array], steps: list[Step]) ->
 
 
 def elementwise(eqn, ins, out):
-    """Of operands that the flips change at the same places, and of others that they do not."""
+    """All operands that depend on z must change at the same places."""
     slots = next(x.slots for x in ins if isinstance(x, LocallyFlipped))
     for x in ins:
         if isinstance(x, LocallyFlipped):
@@ -87,7 +87,7 @@ def elementwise(eqn, ins, out):
 
 
 def move(eqn, ins, out):
-    """Every number keeps its value and gets another place; found by moving their indices."""
+    """Every number keeps its value and moves to another place, found by moving indices."""
     x, *others = (x for x in ins if isinstance(x, LocallyFlipped))
     if others:
         return None
