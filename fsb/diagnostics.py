@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +17,14 @@ from fsb.errors import FsbError
 from fsb.estimators import exact
 from fsb.gradients import init, stateful_value_and_grad, value_and_grad
 from fsb.sites import ancestral, bind, replay
-from fsb.types import Array, Estimator, Loss, PyTree
+from fsb.types import Array, Estimator, Loss, PRNGKey, PyTree
 
 
 def sample_gradients(
     estimator: Estimator,
     loss: Loss,
     params: PyTree,
-    key: Array,
+    key: PRNGKey,
     num_samples: int,
     chunk_size: int = 4096,
     fitted: tuple[PyTree, PyTree] | None = None,
@@ -77,7 +77,7 @@ def _exact_gradient(loss, params, max_states):
     return value_and_grad(exact(max_states), loss)(params, jax.random.key(0))[1]
 
 
-def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> int:
+def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: PRNGKey) -> int:
     """Counts, at run time, how often one estimate evaluates the loss on the whole batch.
 
     >>> import jax, jax.numpy as jnp, fsb
@@ -106,7 +106,7 @@ def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: Array) ->
     return len(count)
 
 
-def mixes_examples(loss: Loss, params: PyTree, key: Array) -> bool:
+def mixes_examples(loss: Loss, params: PyTree, key: PRNGKey) -> bool:
     """Whether the loss of one example depends on the samples of another, as with BatchNorm.
 
     If so, only local estimators are valid: all others assume that each loss is a function of its
@@ -153,7 +153,7 @@ class GradientMoments(NamedTuple):
 
 def gradient_moments(
     estimator: Estimator, loss: Loss, chunks: int, chunk_size: int
-) -> Callable[[PyTree, tuple[PyTree, PyTree], Array], GradientMoments]:
+) -> Callable[[PyTree, tuple[PyTree, PyTree], PRNGKey], GradientMoments]:
     """Builds a jittable function for the moments of ``chunks * chunk_size`` gradient samples.
 
     Returns:
@@ -204,7 +204,7 @@ class Quality:
     cosine: float
 
 
-def quality(batches: Sequence[GradientMoments], reference: Array | Sequence[Array]) -> Quality:
+def quality(batches: Sequence[GradientMoments], reference: Any) -> Quality:
     """Computes bias, variance and related measures from at least three batches of samples.
 
     Args:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.errors import FsbError
 from fsb.sites import bind, trace_sites
-from fsb.types import Array, Estimator, Loss, PyTree
+from fsb.types import Array, Estimator, Loss, PRNGKey, PyTree
 
 
 class Gradients(NamedTuple):
@@ -23,14 +24,14 @@ class Gradients(NamedTuple):
     metrics: scalars to log.
     """
 
-    value: Array
+    value: Float[Array, ""]
     params: PyTree
     control: PyTree
     state: PyTree
     metrics: dict[str, Array]
 
 
-def init(estimator: Estimator, loss: Loss, params: PyTree, key: Array) -> tuple[PyTree, PyTree]:
+def init(estimator: Estimator, loss: Loss, params: PyTree, key: PRNGKey) -> tuple[PyTree, PyTree]:
     """Returns the estimator's initial ``(control, state)``, both empty for local estimators."""
     return estimator.init(key, trace_sites(loss, params))
 
@@ -74,7 +75,9 @@ def stateful_value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., G
     return estimate
 
 
-def value_and_grad(estimator: Estimator, loss: Loss) -> Callable[..., tuple[Array, PyTree]]:
+def value_and_grad(
+    estimator: Estimator, loss: Loss
+) -> Callable[..., tuple[Float[Array, ""], PyTree]]:
     """Like ``jax.value_and_grad``, with the gradient computed by an estimator.
 
     Args:

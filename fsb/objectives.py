@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.errors import FsbError
-from fsb.types import Array, Evidence
+from fsb.types import Array, Evidence, PRNGKey
 
 Objective = Callable[..., Array]
 """``objective(evidence, step=None) -> losses [B]``; ``step`` is the number of updates so far."""
@@ -45,7 +46,7 @@ def elbo(warmup_steps: int = 0, free_bits: float = 0.0) -> Objective:
             f"elbo: warmup_steps={warmup_steps}, free_bits={free_bits}: both must be at least 0"
         )
 
-    def objective(evidence: Evidence, step: Array | None = None) -> Array:
+    def objective(evidence: Evidence, step: Array | int | None = None) -> Float[Array, " batch"]:
         layers = kl_per_layer(evidence)
         if free_bits:
             layers = tuple(jnp.maximum(free_bits, kl) for kl in layers)
@@ -66,19 +67,22 @@ def sampled_elbo() -> Objective:
     return lambda evidence, step=None: -log_weight(evidence)
 
 
-def kl_per_layer(evidence: Evidence) -> tuple[Array, ...]:
+def kl_per_layer(evidence: Evidence) -> tuple[Float[Array, " batch"], ...]:
     """Single-sample KL: -log p(z_l | z_{l+1}) - H[q(z_l | z_{l-1})], [B] each, bottom first."""
     return tuple(-p - h for p, h in zip(evidence.prior, evidence.entropy, strict=True))
 
 
-def log_weight(evidence: Evidence) -> Array:
+def log_weight(evidence: Evidence) -> Float[Array, " batch"]:
     """log p(x, z) - log q(z | x), [B]: the log importance weight of one (hard) sample."""
     return evidence.likelihood + sum(evidence.prior) - sum(evidence.posterior)
 
 
 def importance_weighted_bound(
-    log_weight_of: Callable[[Array], Array], key: Array, num_samples: int, chunk_size: int = 10
-) -> Array:
+    log_weight_of: Callable[[PRNGKey], Float[Array, " batch"]],
+    key: PRNGKey,
+    num_samples: int,
+    chunk_size: int = 10,
+) -> Float[Array, " batch"]:
     """log (1/K) sum_k w_k, [B]: a lower bound on log p(x) that increases with K.
 
     Source: Burda, Grosse & Salakhutdinov 2016 (IWAE), arXiv:1509.00519, eq. 8.

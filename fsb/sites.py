@@ -9,16 +9,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeVar, no_type_check
 
 import jax
+from jaxtyping import Float
 
 from fsb.errors import FsbError
-from fsb.types import Array, Distribution, Eta, Loss, PyTree, Relaxable, Run, Sample
+from fsb.types import Array, Distribution, Eta, Loss, PRNGKey, PyTree, Relaxable, Run, Sample
 
 T = TypeVar("T")
 
 
+@no_type_check  # at run time: its fields hold whatever JAX puts in place of arrays
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Site:
@@ -42,12 +44,12 @@ class Site:
 Sampler = Callable[[str, Distribution, Eta], Site]
 
 
-def site_key(key: Array, name: str) -> Array:
+def site_key(key: PRNGKey, name: str) -> PRNGKey:
     """The key of a site, folded with its name so that it does not depend on other sites."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def ancestral(key: Array) -> Sampler:
+def ancestral(key: PRNGKey) -> Sampler:
     """Samples every site from its distribution."""
 
     def sampler(name, dist, eta):
@@ -96,7 +98,7 @@ def replay(values: Mapping[str, Array], otherwise: Sampler | None = None) -> Sam
     return sampler
 
 
-def relaxed(key: Array, temperature: Array | float) -> Sampler:
+def relaxed(key: PRNGKey, temperature: Array | float) -> Sampler:
     """Samples the relaxed value of every site, a smooth function of eta.
 
     Reparameterised distributions are sampled as they are.
@@ -112,7 +114,12 @@ def relaxed(key: Array, temperature: Array | float) -> Sampler:
     return sampler
 
 
-def softened(noise: Array, eta: Array, dist: Relaxable, temperature: Array | float) -> Array:
+def softened(
+    noise: Float[Array, "*units"],
+    eta: Float[Array, "*units"],
+    dist: Relaxable,
+    temperature: Array | float,
+) -> Float[Array, "*units"]:
     """The relaxed value near the draw that this noise makes, [B, D...]; smooth in eta."""
     return dist.soften(dist.perturb(noise, eta), temperature).astype(eta.dtype)
 
@@ -201,6 +208,6 @@ def serve_all(name: str, sites: tuple[Site, ...], *families: type) -> None:
             raise FsbError(f"site {site.name!r}: {error}") from None
 
 
-def per_example(per_unit: Array) -> Array:
+def per_example(per_unit: Float[Array, batch * units]) -> Float[Array, " batch"]:
     """Sums [B, D...] over all axes but the first."""
     return per_unit.reshape(per_unit.shape[0], -1).sum(-1)

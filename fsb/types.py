@@ -16,15 +16,27 @@ state      running statistics of an estimator; not differentiated
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
+import numpy as np
+from jaxtyping import Float, Key
 
 Array = jax.Array
+AnyArray = TypeVar("AnyArray", jax.Array, np.ndarray)
+PRNGKey = Key[Array, ""]
+
+Units = Float[Array, "*batch"]
+"""One number per unit, [B, D...]; all ``Units`` of one signature have the same shape."""
+
+Vectors = Float[Array, "*batch k"]
+"""K numbers per unit, [B, D..., K]."""
+
 PyTree = Any
 Eta = Any  # an array [B, D...] or a tuple of arrays, depending on the distribution
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """The interface that a distribution must implement to be used at a site.
 
@@ -52,6 +64,7 @@ class Distribution(Protocol):
     def decode(self, z: Array) -> Array: ...
 
 
+@runtime_checkable
 class Relaxable(Distribution, Protocol):
     """A discrete distribution that samples by discretising a reparameterised variable ``zeta``.
 

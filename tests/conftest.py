@@ -48,7 +48,11 @@ os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cach
 import absl.logging
 import jax
 import pytest
+import typechecker
 from _pytest.doctest import DoctestItem
+
+if os.environ.get("FSB_TYPECHECK"):
+    typechecker.install()  # before fsb is imported
 
 # Hydra closes the handlers it finds, and absl's would close pytest's capture with it.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)

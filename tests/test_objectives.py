@@ -25,7 +25,10 @@ from fsb.types import Evidence
 
 TERMS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
 LIKELIHOOD, P1, P2, H1, H2, Q1, Q2 = TERMS
-EVIDENCE = Evidence(LIKELIHOOD, (P1, P2), (H1, H2), (Q1, Q2), np.zeros((4, 3), np.float32))
+EVIDENCE = jax.tree.map(
+    jnp.asarray,
+    Evidence(LIKELIHOOD, (P1, P2), (H1, H2), (Q1, Q2), np.zeros((4, 3), np.float32)),
+)
 
 
 def test_the_terms_of_each_objective():

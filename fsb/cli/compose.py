@@ -58,6 +58,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, argparse.A
     modes = [args.run, args.multirun, args.cfg, args.info, args.shell_completion]
     if sum(map(bool, modes)) > 1:
         raise FsbError("only one of --run, --multirun, --cfg, --info, --shell-completion at a time")
+    if args.package and not args.cfg:
+        raise FsbError("--package: goes with --cfg")
     if args.resolve and not (args.cfg or args.help):
         raise FsbError("--resolve: goes with --cfg or --help")
     for flag, folder in (("--config-dir", args.config_dir), ("--config-path", args.config_path)):

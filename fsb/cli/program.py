@@ -161,6 +161,8 @@ def _check_folder(composed: DictConfig, sweep: bool) -> None:
             folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir)
         there = folder.absolute()
         while not there.exists():
+            if there.is_symlink():
+                raise FsbError(f"cannot make the folder {folder}: {there} is a broken link")
             there = there.parent
         tempfile.TemporaryDirectory(dir=there).cleanup()
     except OmegaConfBaseException as error:

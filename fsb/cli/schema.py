@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from fsb.constraints import Count, Natural, Seed
 from fsb.errors import FsbError
@@ -50,7 +50,7 @@ class Train:
     seed: Seed
     max_steps: Count
     batch_size: Count
-    steps_per_call: Count
+    steps_per_call: Annotated[int, Ge(1), Le(10**6)]
     eval_every: Count
     eval_examples: Count
     bound_samples: list[Count]

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.errors import FsbError
 from fsb.runtime.random import uniform
-from fsb.types import Array
+from fsb.types import AnyArray, Array, Eta, PRNGKey, Units
 
 TINY = 2.0**-24  # below the smallest positive noise; keeps its logarithm finite
 
@@ -46,32 +47,32 @@ class Bernoulli:
         """high - low, the derivative of the mean with respect to the probability."""
         return self.high - self.low
 
-    def encode(self, bit: Array) -> Array:
+    def encode(self, bit: Float[AnyArray, "*batch"]) -> Float[AnyArray, "*batch"]:
         """Maps [0, 1] onto [low, high]."""
         return self.low * (1 - bit) + self.high * bit  # exact at both ends, in any precision
 
-    def decode(self, z: Array) -> Array:
+    def decode(self, z: Units) -> Units:
         """Maps [low, high] onto [0, 1], exactly at both ends: infinite logits allow no rounding."""
         from_low, from_high = (z - self.low) / self.span, (self.high - z) / self.span
         return jnp.where(from_low > from_high, 1 - from_high, from_low)
 
-    def sample(self, key: Array, eta: Array) -> Array:
+    def sample(self, key: PRNGKey, eta: Units) -> Units:
         return self.from_noise(self.noise(key, eta), eta)
 
-    def noise(self, key: Array, eta: Array) -> Array:
+    def noise(self, key: PRNGKey, eta: Units) -> Units:
         """u ~ U[0, 1), one per unit."""
         return uniform(key, eta.shape, noise_dtype(eta))
 
-    def from_noise(self, u: Array, eta: Array) -> Array:
+    def from_noise(self, u: Units, eta: Units) -> Units:
         """high where u < sigmoid(eta), else low: an exact sample."""
         return self.encode((u < jax.nn.sigmoid(eta.astype(u.dtype))).astype(eta.dtype))
 
-    def perturb(self, u: Array, eta: Array) -> Array:
+    def perturb(self, u: Units, eta: Units) -> Units:
         """zeta = eta + logit(1 - u), with logistic noise; positive where the draw is high."""
         u = jnp.maximum(u, TINY)  # 1 - u is exact: u is a multiple of the ulp of 1
         return jnp.clip(eta.astype(u.dtype), -1e30, 1e30) + (jnp.log(1 - u) - jnp.log(u))
 
-    def conditional(self, v: Array, eta: Array, hard: Array) -> Array:
+    def conditional(self, v: Units, eta: Units, hard: Units) -> Units:
         """Samples zeta given the draw, from fresh noise v ~ U[0, 1).
 
         With s = +1 for high and -1 for low, s (log(1 + v e^{s eta}) - log(1 - v)): the textbook
@@ -81,19 +82,19 @@ class Bernoulli:
         eta = jnp.clip(eta.astype(v.dtype), -1e30, 1e30)
         return sign * (softplus(sign * eta + jnp.log(v)) - jnp.log(1 - v))
 
-    def soften(self, zeta: Array, temperature: Array | float) -> Array:
+    def soften(self, zeta: Units, temperature: Array | float) -> Units:
         """low + (high - low) sigmoid(zeta / temperature)."""
         return self.encode(jax.nn.sigmoid(zeta / temperature))
 
-    def other(self, z: Array) -> Array:
+    def other(self, z: Units) -> Units:
         """The other value of each unit."""
         low, high = self.support(z)
         return jnp.where(z == high, low, high)
 
-    def mean(self, eta: Array) -> Array:
+    def mean(self, eta: Units) -> Units:
         return self.encode(jax.nn.sigmoid(eta))
 
-    def log_prob(self, eta: Array, z: Array) -> Array:
+    def log_prob(self, eta: Units, z: Units) -> Units:
         """b log sigmoid(eta) + (1 - b) log sigmoid(-eta) with b = decode(z), in nats per unit.
 
         Linear in z, so it is also defined and correctly differentiable for relaxed and noisy values
@@ -101,11 +102,11 @@ class Bernoulli:
         """
         return linear_log_prob(self.decode(z), eta)
 
-    def entropy(self, eta: Array) -> Array:
+    def entropy(self, eta: Units) -> Units:
         """-p log p - (1 - p) log(1 - p), in nats per unit."""
         return logit_entropy(eta)
 
-    def support(self, eta: Array) -> Array:
+    def support(self, eta: Eta) -> Float[Array, " 2"]:
         """The two values of one unit, [2]."""
         return self.encode(jnp.array([0, 1], eta.dtype))
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.types import Array
+from fsb.types import Array, Eta, PRNGKey, Units, Vectors
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,19 @@ class Categorical:
 
     reparameterized: ClassVar[bool] = False
 
-    def sample(self, key: Array, eta: Array) -> Array:
+    def sample(self, key: PRNGKey, eta: Vectors) -> Vectors:
         return self.from_noise(self.noise(key, eta), eta)
 
-    def noise(self, key: Array, eta: Array) -> Array:
+    def noise(self, key: PRNGKey, eta: Vectors) -> Vectors:
         """Gumbel noise, one per value: [B, D..., K]."""
         return jax.random.gumbel(key, eta.shape, noise_dtype(eta))
 
-    def from_noise(self, gumbel: Array, eta: Array) -> Array:
+    def from_noise(self, gumbel: Vectors, eta: Vectors) -> Vectors:
         """One-hot argmax of eta + noise: an exact sample."""
         best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
         return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
 
-    def perturb(self, gumbel: Array, eta: Array) -> Array:
+    def perturb(self, gumbel: Vectors, eta: Vectors) -> Vectors:
         """zeta = log softmax(eta) + noise; its argmax is the draw."""
         return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
 
@@ -50,25 +51,25 @@ class Categorical:
         below = -jnp.logaddexp(-self.perturb(gumbel, eta), -top)
         return jnp.where(hard > 0, top, below)
 
-    def soften(self, zeta: Array, temperature: Array | float) -> Array:
+    def soften(self, zeta: Vectors, temperature: Array | float) -> Vectors:
         """softmax(zeta / temperature)."""
         return flat_softmax(zeta / temperature)
 
-    def mean(self, eta: Array) -> Array:
+    def mean(self, eta: Vectors) -> Vectors:
         return flat_softmax(eta)
 
-    def log_prob(self, eta: Array, z: Array) -> Array:
+    def log_prob(self, eta: Vectors, z: Vectors) -> Units:
         """sum_k z_k log softmax(eta)_k, [B, D...]; linear in z, so defined for relaxed z."""
         return linear_log_prob(z, eta)
 
-    def entropy(self, eta: Array) -> Array:
+    def entropy(self, eta: Vectors) -> Units:
         return -(jax.nn.softmax(eta) * jax.nn.log_softmax(eta)).sum(-1)
 
-    def support(self, eta: Array) -> Array:
+    def support(self, eta: Eta) -> Float[Array, "k k"]:
         """The values of one unit: the rows of the identity, [K, K]."""
         return jnp.eye(eta.shape[-1], dtype=eta.dtype)
 
-    def decode(self, z: Array) -> Array:
+    def decode(self, z: Vectors) -> Vectors:
         return z
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fsb.distributions.numeric import Numeric
 from fsb.errors import FsbError
-from fsb.types import Array
+from fsb.types import PRNGKey, Units
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,21 @@ class Dirac(Numeric):
     True
     """
 
-    def noise(self, key: Array, eta: Array) -> Array:
+    def noise(self, key: PRNGKey, eta: Units) -> Units:
         """Zeros; the noise is not used."""
         return jnp.zeros_like(eta)
 
-    def from_noise(self, noise: Array, eta: Array) -> Array:
+    def from_noise(self, noise: Units, eta: Units) -> Units:
         return eta
 
-    def mean(self, eta: Array) -> Array:
+    def mean(self, eta: Units) -> Units:
         return eta
 
-    def log_prob(self, eta: Array, z: Array) -> Array:
+    def log_prob(self, eta: Units, z: Units) -> Units:
         raise FsbError("Dirac has no density and no score; use pathwise or fourier_exact")
 
-    def entropy(self, eta: Array) -> Array:
+    def entropy(self, eta: Units) -> Units:
         return jnp.zeros_like(eta)
 
-    def support(self, eta: Array) -> Array:
+    def support(self, eta: Units) -> Units:
         raise FsbError("Dirac cannot be enumerated: its value depends on eta")

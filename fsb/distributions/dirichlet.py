@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
+from jaxtyping import Key
 
 from fsb.distributions.gamma import log_gamma
-from fsb.distributions.numeric import Numeric
-from fsb.types import Array
+from fsb.distributions.numeric import Numeric, Pair
+from fsb.types import Array, PRNGKey, Units, Vectors
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,21 @@ class Dirichlet(Numeric):
     [[[0.25, 0.75]]]
     """
 
-    def noise(self, key: Array, eta: Array) -> Array:
+    def noise(self, key: PRNGKey, eta: Vectors) -> Key[Array, "*batch k"]:
         """One key per gamma, [B, D..., K]."""
         return jax.random.split(key, eta.shape)
 
-    def from_noise(self, keys: Array, eta: Array) -> Array:
+    def from_noise(self, keys: Key[Array, "*batch k"], eta: Vectors) -> Vectors:
         z = jax.nn.softmax(log_gamma(keys, eta)).astype(eta.dtype)
         return jnp.maximum(z, jnp.finfo(z.dtype).tiny)
 
-    def mean(self, eta: Array) -> Array:
+    def mean(self, eta: Vectors) -> Vectors:
         return eta / eta.sum(-1, keepdims=True)
 
-    def log_prob(self, eta: Array, z: Array) -> Array:
+    def log_prob(self, eta: Vectors, z: Vectors) -> Units:
         return ((eta - 1) * jnp.log(z)).sum(-1) - log_beta(eta)
 
-    def entropy(self, eta: Array) -> Array:
+    def entropy(self, eta: Vectors) -> Units:
         total = eta.sum(-1)
         return (
             log_beta(eta)
@@ -61,25 +62,25 @@ class Beta(Numeric):
     [[0.25]]
     """
 
-    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+    def noise(self, key: PRNGKey, eta: Pair) -> Key[Array, "*batch 2"]:
         """Two keys per unit, [B, D..., 2]."""
         return Dirichlet().noise(key, jnp.stack(eta, -1))
 
-    def from_noise(self, keys: Array, eta: tuple[Array, Array]) -> Array:
+    def from_noise(self, keys: Key[Array, "*batch 2"], eta: Pair) -> Units:
         log = log_gamma(keys, jnp.stack(eta, -1))
         z = jax.nn.sigmoid(log[..., 0] - log[..., 1]).astype(eta[0].dtype)
         numbers = jnp.finfo(z.dtype)
         return jnp.clip(z, numbers.tiny, 1 - numbers.epsneg)
 
-    def mean(self, eta: tuple[Array, Array]) -> Array:
+    def mean(self, eta: Pair) -> Units:
         return eta[0] / (eta[0] + eta[1])
 
-    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+    def log_prob(self, eta: Pair, z: Units) -> Units:
         alpha, beta = eta
         kernel = (alpha - 1) * jnp.log(z) + (beta - 1) * jnp.log1p(-z)
         return kernel - log_beta(jnp.stack(eta, -1))
 
-    def entropy(self, eta: tuple[Array, Array]) -> Array:
+    def entropy(self, eta: Pair) -> Units:
         return Dirichlet().entropy(jnp.stack(eta, -1))
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
+from jaxtyping import Key
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import Numeric
+from fsb.distributions.numeric import Numeric, Pair
 from fsb.errors import FsbError
-from fsb.types import Array, Eta
+from fsb.types import Array, Eta, PRNGKey, Units
 
 NEARLY_ZERO = -14.0  # log z below which the cdf is z^k / Gamma(k + 1) in float32
 
@@ -33,29 +34,29 @@ class Gamma(Numeric):
     ([[1.5, 1.5]], True)
     """
 
-    def shape_and_scale(self, eta: Eta) -> tuple[Array, Array]:
+    def shape_and_scale(self, eta: Eta) -> Pair:
         """k and mu, [B, D...] each."""
         return eta
 
-    def noise(self, key: Array, eta: Eta) -> Array:
+    def noise(self, key: PRNGKey, eta: Eta) -> Key[Array, "*batch"]:
         """One key per unit, [B, D...]: rejection sampling uses a variable number of random bits."""
         return jax.random.split(key, self.shape_and_scale(eta)[0].shape)
 
-    def from_noise(self, keys: Array, eta: Eta) -> Array:
+    def from_noise(self, keys: Key[Array, "*batch"], eta: Eta) -> Units:
         shape, scale = self.shape_and_scale(eta)
         z = (jnp.exp(log_gamma(keys, shape)) * scale).astype(scale.dtype)
         return jnp.maximum(z, jnp.finfo(z.dtype).tiny)
 
-    def mean(self, eta: Eta) -> Array:
+    def mean(self, eta: Eta) -> Units:
         shape, scale = self.shape_and_scale(eta)
         return shape * scale
 
-    def log_prob(self, eta: Eta, z: Array) -> Array:
+    def log_prob(self, eta: Eta, z: Units) -> Units:
         shape, scale = self.shape_and_scale(eta)
         standard = (shape - 1) * jnp.log(z / scale) - z / scale
         return standard - gammaln(shape) - jnp.log(scale)
 
-    def entropy(self, eta: Eta) -> Array:
+    def entropy(self, eta: Eta) -> Units:
         shape, scale = self.shape_and_scale(eta)
         return shape + jnp.log(scale) + gammaln(shape) + (1 - shape) * digamma(shape)
 
@@ -69,7 +70,7 @@ class Exponential(Gamma):
     [[2.0]]
     """
 
-    def shape_and_scale(self, eta: Array) -> tuple[Array, Array]:
+    def shape_and_scale(self, eta: Units) -> Pair:
         return jnp.ones_like(eta), eta
 
 
@@ -94,7 +95,7 @@ class Erlang(Gamma):
         if self.shape < 1:
             raise FsbError(f"Erlang(shape={self.shape}): it must be a positive integer")
 
-    def shape_and_scale(self, eta: Array) -> tuple[Array, Array]:
+    def shape_and_scale(self, eta: Units) -> Pair:
         return jnp.full_like(eta, self.shape), eta
 
 
@@ -109,7 +110,7 @@ class ChiSquared(Gamma):
     [[4.0]]
     """
 
-    def shape_and_scale(self, eta: Array) -> tuple[Array, Array]:
+    def shape_and_scale(self, eta: Units) -> Pair:
         return eta / 2, jnp.full_like(eta, 2)
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import LocationScale
-from fsb.types import Array
+from fsb.distributions.numeric import LocationScale, Pair
+from fsb.types import PRNGKey, Units
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Laplace(LocationScale):
     ([[1.0]], True)
     """
 
-    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+    def noise(self, key: PRNGKey, eta: Pair) -> Units:
         """Standard Laplace noise, one per unit."""
         return jax.random.laplace(key, eta[0].shape, noise_dtype(eta[0]))
 
-    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+    def log_prob(self, eta: Pair, z: Units) -> Units:
         loc, scale = eta
         return -jnp.abs(z - loc) / scale - jnp.log(2 * scale)
 
-    def entropy(self, eta: tuple[Array, Array]) -> Array:
+    def entropy(self, eta: Pair) -> Units:
         return 1 + jnp.log(2 * eta[1])

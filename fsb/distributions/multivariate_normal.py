@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.distributions.numeric import Numeric
-from fsb.types import Array
+from fsb.types import Array, PRNGKey, Units, Vectors
+
+LocationAndFactor = tuple[Vectors, Float[Array, "*batch k k"]]
 
 
 @dataclass(frozen=True)
@@ -26,30 +29,30 @@ class MultivariateNormal(Numeric):
     [2.8379]
     """
 
-    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+    def noise(self, key: PRNGKey, eta: LocationAndFactor) -> Vectors:
         """Standard normal noise, [B, D..., K]."""
         return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
 
-    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
+    def from_noise(self, noise: Vectors, eta: LocationAndFactor) -> Vectors:
         loc, factor = eta
         return loc + (jnp.tril(factor) @ noise.astype(loc.dtype)[..., None])[..., 0]
 
-    def standardize(self, eta: tuple[Array, Array], z: Array) -> Array:
+    def standardize(self, eta: LocationAndFactor, z: Vectors) -> Vectors:
         """The noise that produces z."""
         loc, factor = eta
         solve = jax.scipy.linalg.solve_triangular
         wide = noise_dtype(loc)
         return solve(factor.astype(wide), (z - loc).astype(wide)[..., None], lower=True)[..., 0]
 
-    def mean(self, eta: tuple[Array, Array]) -> Array:
+    def mean(self, eta: LocationAndFactor) -> Vectors:
         return eta[0]
 
-    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+    def log_prob(self, eta: LocationAndFactor, z: Vectors) -> Units:
         noise = self.standardize(eta, z).astype(eta[0].dtype)
         square = (noise * noise + math.log(2 * math.pi)).sum(-1)
         return -0.5 * square - log_diagonal(eta[1])
 
-    def entropy(self, eta: tuple[Array, Array]) -> Array:
+    def entropy(self, eta: LocationAndFactor) -> Units:
         k = eta[0].shape[-1]
         return 0.5 * k * (1 + math.log(2 * math.pi)) + log_diagonal(eta[1])
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import LocationScale
-from fsb.types import Array
+from fsb.distributions.numeric import LocationScale, Pair
+from fsb.types import PRNGKey, Units
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Normal(LocationScale):
     [1.4189, 1.4189]
     """
 
-    def noise(self, key: Array, eta: tuple[Array, Array]) -> Array:
+    def noise(self, key: PRNGKey, eta: Pair) -> Units:
         """Standard normal noise, one per unit."""
         return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
 
-    def log_prob(self, eta: tuple[Array, Array], z: Array) -> Array:
+    def log_prob(self, eta: Pair, z: Units) -> Units:
         loc, scale = eta
         standard = (z - loc) / scale
         return -0.5 * (standard * standard + math.log(2 * math.pi)) - jnp.log(scale)
 
-    def entropy(self, eta: tuple[Array, Array]) -> Array:
+    def entropy(self, eta: Pair) -> Units:
         return 0.5 * (1 + math.log(2 * math.pi)) + jnp.log(eta[1])

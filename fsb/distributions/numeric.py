@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fsb.errors import FsbError
-from fsb.types import Array, Eta
+from fsb.types import Array, Eta, PRNGKey, Units
+
+Pair = tuple[Units, Units]
+"""Two parameters of every unit."""
 
 
 class Numeric:
@@ -18,7 +21,7 @@ class Numeric:
     noise: Any
     from_noise: Any
 
-    def sample(self, key: Array, eta: Eta) -> Array:
+    def sample(self, key: PRNGKey, eta: Eta) -> Array:
         return self.from_noise(self.noise(key, eta), eta)
 
     def decode(self, z: Array) -> Array:
@@ -32,9 +35,9 @@ class Numeric:
 class LocationScale(Numeric):
     """Units loc + scale * noise with eta = (loc, scale), both [B, D...], scale > 0."""
 
-    def from_noise(self, noise: Array, eta: tuple[Array, Array]) -> Array:
+    def from_noise(self, noise: Units, eta: Pair) -> Units:
         loc, scale = eta
         return loc + scale * noise.astype(loc.dtype)
 
-    def mean(self, eta: tuple[Array, Array]) -> Array:
+    def mean(self, eta: Pair) -> Units:
         return eta[0]

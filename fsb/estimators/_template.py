@@ -23,7 +23,7 @@ def template(weight: float = 0.5) -> Estimator:  # <- the name of the file and i
 
     Unbiased for linear losses. One evaluation of the loss. Serves Bernoulli sites.
 
-    Source: authors, year (title), arXiv:NNNN.NNNNN, equation.  <-
+    Source: authors, year (title), arXiv:NNNN.NNNNN, equation; or none.  <-
 
     Args:
       weight: w, the share of DARN, in [0, 1].
@@ -37,8 +37,10 @@ def template(weight: float = 0.5) -> Estimator:  # <- the name of the file and i
     0.25
     """
     if not 0 <= weight <= 1:
-        raise FsbError(f"template: weight={weight}: it must lie in [0, 1]")
+        raise FsbError(f"template: weight={weight}: it must lie in [0, 1]")  # <-
 
+    # drawn.eta [B, D...] are the logits, drawn.hard the value drawn, low or high;
+    # dist.span = high - low, p = jax.nn.sigmoid(drawn.eta), s = 2 * dist.decode(drawn.hard) - 1.
     def boolean(g, drawn, dist):  # <- from the cotangent of z to that of eta, both [B, D...]
         st = mean_slope(drawn.eta, dist)
         darn = half_slope(drawn.eta, drawn.hard, dist)

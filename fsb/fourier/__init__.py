@@ -1,8 +1,8 @@
 """Harmonic analysis of Boolean functions under product distributions.
 
 ``tables``: functions of up to 20 units as tables of their 2^n values, in float64 NumPy;
-``spectrum``: their Fourier transforms; ``sampling``: coefficients of low degree of functions of
-many units; ``bias``: what the analysis says of ST, DARN and FouST.
+``spectrum``: their Fourier transforms; ``sampling``: low-degree coefficients of functions of many
+units; ``bias``: the predicted bias of ST, DARN and FouST.
 """
 
 from fsb.fourier.bias import Bias, predicted_bias, taylor_coefficients

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
@@ -23,11 +24,11 @@ class Bias(NamedTuple):
     even: from the even powers, [..., n]; vanishes at p = 1/2 and with importance reweighing.
     """
 
-    odd: Array
-    even: Array
+    odd: Float[Array, "*losses n"]
+    even: Float[Array, "*losses n"]
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Float[Array, "*losses n"]:
         """The bias, [..., n]."""
         return self.odd + self.even
 
@@ -136,7 +137,7 @@ def _mean(functional, eta, dist, sign, u, weight, own=None):
 
 def taylor_coefficients(
     f: Callable[[Array], Array], z: Any, order: int, centre: float = 0.0
-) -> Array:
+) -> Float[Array, "orders *losses n"]:
     r"""The Taylor coefficients of f in each unit separately, the others held at their values in z.
 
     .. math:: c_k^{(i)} = \frac{1}{k!} \frac{\partial^k f}{\partial z_i^k}

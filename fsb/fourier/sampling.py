@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike
 
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
 from fsb.fourier.spectrum import basis
 from fsb.fourier.tables import ZERO_ONE, check_probabilities
-from fsb.types import Array
+from fsb.types import PRNGKey
 
 ENTRIES = 2**22  # size limit of the array of products
 
@@ -28,15 +29,15 @@ class LowDegree(NamedTuple):
     """
 
     subsets: tuple[tuple[int, ...], ...]
-    coefficients: np.ndarray
-    errors: np.ndarray
+    coefficients: Float64[np.ndarray, " sets"]
+    errors: Float64[np.ndarray, " sets"]
 
 
 def low_degree_coefficients(
     f: Callable[[np.ndarray], Any],
     p: ArrayLike,
     degree: int,
-    key: Array,
+    key: PRNGKey,
     num_samples: int,
     dist: Bernoulli = ZERO_ONE,
     chunk_size: int = 4096,
@@ -86,7 +87,7 @@ def low_degree_coefficients(
     bits = generator.random((num_samples, n)) < p
     values = np.concatenate(
         [
-            np.asarray(f(np.asarray(dist.encode(part.astype(np.float64)))), np.float64)  # type: ignore[arg-type]
+            np.asarray(f(np.asarray(dist.encode(part.astype(np.float64)))), np.float64)
             for part in np.split(bits, range(chunk_size, num_samples, chunk_size))
         ]
     )

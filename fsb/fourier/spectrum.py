@@ -1,22 +1,22 @@
-r"""The p-biased Fourier transform of a function of n two-valued units, and what it tells.
+r"""The p-biased Fourier transform of functions of n two-valued units, and derived quantities.
 
 With p_i the probability that unit i is high, the basis is
 
 .. math:: \phi_S(z) = \prod_{i \in S} \phi_i(z_i), \quad \phi_i = \frac{z_i - \mu_i}{\sigma_i},
     \qquad \hat f(S) = E_p[f \phi_S], \quad f = \sum_S \hat f(S) \phi_S,
 
-where mu_i and sigma_i are the mean and the standard deviation of z_i. It is orthonormal under p. It
-is the same in every encoding: phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
+where mu_i, sigma_i are the mean and standard deviation of z_i. It is orthonormal under p and the
+same in every encoding, as phi_i is sqrt((1 - p)/p) at high and -sqrt(p/(1 - p)) at low.
 
 A function is a table of its values, see ``fsb.fourier.tables``. A spectrum is a table of the same
-shape, in which bit i of the index says whether unit i belongs to S.
+shape, where bit i of the index says whether unit i belongs to S.
 
-A unit with p = 0 or 1 is a constant: phi_i = 0, and so is every coefficient with i in S, the limit
-as p goes there. All identities then hold at the states of positive probability.
+A unit with p = 0 or 1 is constant: phi_i = 0, and every coefficient with i in S is 0, its limit
+from the interior. All identities then hold at the states of positive probability.
 
-Source: O'Donnell 2014 (Analysis of Boolean Functions, DOI 10.1017/CBO9781139814782), section 8.4;
-Pervez, Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean Stochastic
-Networks), section 2.
+Source: O'Donnell 2014 (Analysis of Boolean Functions), arXiv:2105.10386, section 8.4; Pervez,
+Cohen & Gavves 2020 (Low Bias Low Variance Gradient Estimates for Boolean Stochastic Networks),
+https://proceedings.mlr.press/v119/pervez20a.html, section 2.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float64, Int
 from numpy.typing import ArrayLike
 
 from fsb.errors import FsbError
 from fsb.fourier.tables import apply, check_probabilities, check_rho, checked, deviation
 
 
-def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
+def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> Float64[np.ndarray, "*points sets"]:
     """phi_S for every S at the given states: bits [..., n] in {0, 1} -> [..., 2^n].
 
     Source: Pervez et al. 2020, https://proceedings.mlr.press/v119/pervez20a.html, section 2.
@@ -49,7 +50,7 @@ def evaluate_basis(bits: ArrayLike, p: ArrayLike) -> np.ndarray:
     return table
 
 
-def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
+def transform(values: ArrayLike, p: ArrayLike) -> Float64[np.ndarray, "*functions sets"]:
     """The spectrum fhat(S) = E_p[f phi_S] of a function, in O(n 2^n).
 
     Args:
@@ -72,7 +73,7 @@ def transform(values: ArrayLike, p: ArrayLike) -> np.ndarray:
     return apply(table, np.array([[1 - p, p], [-s, s]]))
 
 
-def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
+def inverse(coefficients: ArrayLike, p: ArrayLike) -> Float64[np.ndarray, "*functions states"]:
     """The values of a function from its spectrum, [..., 2^n]; the inverse of ``transform``.
 
     At states of probability 0 it returns the value with deterministic units at their only value.
@@ -87,7 +88,7 @@ def inverse(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
     return apply(table, np.array([[np.ones_like(p), low], [np.ones_like(p), high]]))
 
 
-def degrees(n: int) -> np.ndarray:
+def degrees(n: int) -> Int[np.ndarray, " sets"]:
     """|S| for every index of a spectrum, [2^n].
 
     >>> degrees(2).tolist()
@@ -96,7 +97,7 @@ def degrees(n: int) -> np.ndarray:
     return np.bitwise_count(np.arange(2**n)).astype(int)
 
 
-def degree_weights(coefficients: ArrayLike) -> np.ndarray:
+def degree_weights(coefficients: ArrayLike) -> Float64[np.ndarray, "*functions degrees"]:
     """W_k = sum of fhat(S)^2 over |S| = k, [..., n + 1].
 
     They sum to E[f^2] (Parseval), and without W_0 to the variance of f.
@@ -109,7 +110,7 @@ def degree_weights(coefficients: ArrayLike) -> np.ndarray:
     return np.stack([squares[..., degrees(n) == k].sum(-1) for k in range(n + 1)], -1)
 
 
-def influences(coefficients: ArrayLike) -> np.ndarray:
+def influences(coefficients: ArrayLike) -> Float64[np.ndarray, "*functions n"]:
     """Inf_i = sum of fhat(S)^2 over all S containing i = E[Var(f given all other units)], [..., n].
 
     >>> influences(transform([0.0, 0.0, 2.0, 2.0], [0.5, 0.5])).tolist()
@@ -122,7 +123,7 @@ def influences(coefficients: ArrayLike) -> np.ndarray:
     return np.stack(each, -1) if each else np.zeros((*squares.shape[:-1], 0))
 
 
-def total_influence(coefficients: ArrayLike) -> np.ndarray:
+def total_influence(coefficients: ArrayLike) -> np.ndarray | np.float64:
     """The sum of the influences, which is the sum of |S| fhat(S)^2, [...].
 
     >>> total_influence(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5])).item()
@@ -131,7 +132,7 @@ def total_influence(coefficients: ArrayLike) -> np.ndarray:
     return influences(coefficients).sum(-1)
 
 
-def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray:
+def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray | np.float64:
     """E[f(z) f(N_rho(z))] = sum of rho^|S| fhat(S)^2, [...].
 
     >>> noise_stability(transform([1.0, -1.0, -1.0, 1.0], [0.5, 0.5]), rho=0.5).item()
@@ -142,7 +143,7 @@ def noise_stability(coefficients: ArrayLike, rho: float) -> np.ndarray:
     return weights @ rho ** np.arange(weights.shape[-1])
 
 
-def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
+def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> Float64[np.ndarray, "*functions n"]:
     r"""The exact gradient of E[f] in the logits, from the coefficients of degree one, [..., n].
 
     .. math:: \frac{\partial E[f]}{\partial \eta_i} = \sqrt{p_i (1 - p_i)} \, \hat f(\{i\}),
@@ -160,14 +161,16 @@ def logit_gradient(coefficients: ArrayLike, p: ArrayLike) -> np.ndarray:
     return deviation(p) * table[..., 2 ** np.arange(len(p))[::-1]]
 
 
-def basis(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def basis(
+    p: Float64[np.ndarray, " n"],
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """phi_i at low and at high, [n] each; 0 for deterministic units."""
     low, high, sure = np.sqrt(1 - p), np.sqrt(p), (p == 0) | (p == 1)
     blank = np.where(sure, 1.0, 0.0)
     return np.where(sure, 0.0, -high / (low + blank)), np.where(sure, 0.0, low / (high + blank))
 
 
-def _units(table: np.ndarray) -> int:
+def _units(table: Float64[np.ndarray, "*functions sets"]) -> int:
     size = table.shape[-1] if table.ndim else 0
     if size < 1 or size & (size - 1):
         raise FsbError(f"table {table.shape}: its last axis must be 2^n")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsb.cli.modules import from_file
+from fsb.constraints import Count, Natural, Seed
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.networks import BernoulliLikelihood, vae
@@ -47,7 +48,9 @@ def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
     return Problem(loss, {0: jnp.full((1, 1), logit)})
 
 
-def polynomial(power: float = 3.0, target: float = 0.45, units: int = 4, seed: int = 0) -> Problem:
+def polynomial(
+    power: float = 3.0, target: float = 0.45, units: Count = 4, seed: Seed = 0
+) -> Problem:
     """sum_i |b_i - t|^c at random logits, for one or several units.
 
     Source: Liu et al. 2023 (ReinMax), arXiv:2304.08612, with c in {1.5, 2, 3}.
@@ -61,7 +64,7 @@ def polynomial(power: float = 3.0, target: float = 0.45, units: int = 4, seed: i
 
 
 def mlp(
-    units: int = 6, values: int = 2, layers: int = 1, hidden: int = 16, seed: int = 0
+    units: Count = 6, values: Count = 2, layers: Count = 1, hidden: Count = 16, seed: Seed = 0
 ) -> Problem:
     """A random tanh network on one or more stochastic layers.
 
@@ -98,12 +101,12 @@ def mlp(
 
 
 def sbn(
-    layers: int = 2,
-    width: int = 4,
-    batch_size: int = 4,
-    hidden: int = 0,
-    side: int = 4,
-    seed: int = 0,
+    layers: Count = 2,
+    width: Count = 4,
+    batch_size: Count = 4,
+    hidden: Natural = 0,
+    side: Count = 4,
+    seed: Seed = 0,
 ) -> Problem:
     """The -ELBO of a sigmoid belief net with random weights, on random square images.
 
@@ -130,7 +133,7 @@ def sbn(
 def run(
     run: str,
     checkpoints: Any = "last",
-    batch_size: int = 128,
+    batch_size: Count = 128,
     data_root: str | None = None,
     modules: list[str] | None = None,
 ) -> Problem:

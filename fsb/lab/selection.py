@@ -28,6 +28,8 @@ def chosen(config: DictConfig) -> dict[str, Estimator]:
         wanted = [name for name in _names() if name not in config.leave_out]
     elif OmegaConf.is_dict(wanted) or isinstance(wanted, str):
         wanted = [wanted]
+    if not OmegaConf.is_list(wanted) and not isinstance(wanted, list):
+        raise FsbError(f"estimators: {wanted} is neither all, a name, nor a list of names")
     estimators: dict[str, Estimator] = {}
     for i, entry in enumerate(wanted):
         name, estimator = _made(entry, f"estimators[{i}]", config.modules)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import Float
 
 from fsb.networks.likelihoods import Likelihood
 from fsb.sites import per_example
-from fsb.types import Array, Evidence, Sample
+from fsb.types import Array, Evidence, PRNGKey, Sample
 
 
 class Chain(NamedTuple):
@@ -25,14 +26,14 @@ class Chain(NamedTuple):
     """
 
     likelihood: Likelihood
-    mean: Array
+    mean: Float[Array, "*shape"]
     latent: Any
     up: Sequence[Callable[[Array], Array]]
     down: Sequence[Callable[[Array], Array]]
     prior: Any
 
 
-def evidence(chain: Chain, x: Array, sample: Sample) -> Evidence:
+def evidence(chain: Chain, x: Float[Array, batch * shape], sample: Sample) -> Evidence:
     """The evidence of x [B, *shape] at one sample of the sites "z1" (bottom) to "zL"."""
     h = x - chain.mean[None]
     posteriors, values = [], []
@@ -53,12 +54,12 @@ def evidence(chain: Chain, x: Array, sample: Sample) -> Evidence:
     )
 
 
-def decode(chain: Chain, z: Array) -> Array:
+def decode(chain: Chain, z: Float[Array, batch * units]) -> Float[Array, "batch *shape outputs"]:
     """z_1 -> the likelihood's outputs [B, *shape, outputs]."""
     return outputs_from(chain.likelihood, chain.down[0](z), chain.mean)
 
 
-def generate(chain: Chain, key: Array, count: int) -> Array:
+def generate(chain: Chain, key: PRNGKey, count: int) -> Float[Array, {count} * shape]:
     """The means E[x | z_1] at ``count`` draws of z_1 from the model, [count, *shape]."""
     key, draw = jax.random.split(key)
     z = chain.prior.sample(draw, chain.latent, count)
@@ -68,7 +69,9 @@ def generate(chain: Chain, key: Array, count: int) -> Array:
     return chain.likelihood.mean(decode(chain, z))
 
 
-def outputs_from(likelihood: Likelihood, numbers: Array, mean: Array) -> Array:
+def outputs_from(
+    likelihood: Likelihood, numbers: Float[Array, batch * any], mean: Float[Array, "*shape"]
+) -> Float[Array, "batch *shape outputs"]:
     """A likelihood's outputs [B, *shape, outputs], which numbers [B, ...] of 0 put at the mean.
 
     Args:

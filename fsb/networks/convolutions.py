@@ -6,11 +6,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fsb.types import Array
 
 
-def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "size size c d"], stride: int = 1
+) -> Float[Array, "b h_out w_out d"]:
     r"""The convolution about every ``stride``-th pixel, zeros around the image.
 
     .. math:: y_{ij} = \sum_{kl} x_{si + k - r,\; sj + l - r}\, K_{kl}, \qquad 2 r + 1 = \text{size}
@@ -32,7 +35,9 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-def patches(x: Array, size: int, stride: int) -> Array:
+def patches(
+    x: Float[Array, "b h w c"], size: int, stride: int
+) -> Float[Array, "b h_out w_out {size**2}*c"]:
     """The neighbourhoods of the pixels, [B, H', W', size * size * C].
 
     On a CPU a product with them is how to convolve: the gradients of XLA's own convolution take
@@ -48,7 +53,9 @@ def patches(x: Array, size: int, stride: int) -> Array:
     )
 
 
-def spread(x: Array, size: tuple[int, int]) -> Array:
+def spread(
+    x: Float[Array, "b h w c"], size: tuple[int, int]
+) -> Float[Array, "b {size[0]} {size[1]} c"]:
     """The pixels of x at every second place of an image of ``size``, zeros between.
 
     Convolved, it is the transposed convolution of stride 2, and of exactly this size: the adjoint
@@ -65,7 +72,9 @@ def spread(x: Array, size: tuple[int, int]) -> Array:
     return jax.lax.pad(x, zero, ((0, 0, 0), (0, rows, 1), (0, columns, 1), (0, 0, 0)))
 
 
-def group_norm(x: Array, scale: Array, bias: Array) -> Array:
+def group_norm(
+    x: Float[Array, "b h w c"], scale: Float[Array, " c"], bias: Float[Array, " c"]
+) -> Float[Array, "b h w c"]:
     """GroupNorm of 8 groups of channels, or of 4, 2 or 1 where 8 do not divide them.
 
     Its statistics are float32. It does not mix the examples of a batch.
@@ -80,13 +89,16 @@ def group_norm(x: Array, scale: Array, bias: Array) -> Array:
     return (h.reshape(x.shape) * scale + bias).astype(x.dtype)
 
 
-BatchMoments = tuple[Array, Array]
-"""Mean and variance [C] of the channels of a batch."""
+BatchMoments = tuple[Float[Array, " c"], Float[Array, " c"]]
+"""Mean and variance of the channels of a batch."""
 
 
 def batch_norm(
-    x: Array, scale: Array, bias: Array, fixed: BatchMoments | None = None
-) -> tuple[Array, BatchMoments]:
+    x: Float[Array, "b h w c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    fixed: BatchMoments | None = None,
+) -> tuple[Float[Array, "b h w c"], BatchMoments]:
     """BatchNorm: the result, and mean and variance [C] of the channels, float32.
 
     Args:

@@ -14,6 +14,7 @@ from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.types import Array
 
+MOST = 2**16  # layers, units and values: a weight matrix of more has no device to hold it
 INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -72,6 +73,8 @@ def dense(
     for name, value in {**given, "values": values}.items():
         if value < least[name]:
             raise FsbError(f"model.{name}={value}: it must be at least {least[name]}")
+        if value > MOST:
+            raise FsbError(f"model.{name}={value}: it must be at most {MOST}")
     nonlinearity = choose("model.activation", activation, ACTIVATIONS)
     units = (width,) if values == 2 else (width, values)
     latent = Bernoulli(low, high) if values == 2 else Categorical()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
+from jaxtyping import Float
 
 from fsb.distributions import Bernoulli, Normal
 from fsb.sites import per_example
-from fsb.types import Array
+from fsb.types import Array, Units
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """``outputs`` numbers per data dimension, on the last axis: [B, ..., outputs].
 
@@ -25,9 +27,11 @@ class Likelihood(Protocol):
 
     outputs: ClassVar[int]
 
-    def offset(self, mean: Array) -> Array: ...
-    def log_prob(self, outputs: Array, x: Array) -> Array: ...
-    def mean(self, outputs: Array) -> Array: ...
+    def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]: ...
+    def log_prob(
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+    ) -> Float[Array, " batch"]: ...
+    def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]: ...
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,16 @@ class BernoulliLikelihood:
 
     outputs: ClassVar[int] = 1
 
-    def offset(self, mean: Array) -> Array:
+    def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]:
         p = jnp.clip(mean, 1e-3, 1 - 1e-3)
         return jnp.log(p / (1 - p))[..., None]
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+    ) -> Float[Array, " batch"]:
         return per_example(Bernoulli().log_prob(outputs[..., 0], x))
 
-    def mean(self, outputs: Array) -> Array:
+    def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]:
         return Bernoulli().mean(outputs[..., 0])
 
 
@@ -68,14 +74,16 @@ class GaussianLikelihood:
     high: float = 3.0
     outputs: ClassVar[int] = 2
 
-    def offset(self, mean: Array) -> Array:
+    def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]:
         return jnp.stack([mean, jnp.full_like(mean, -3.0)], -1)
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+    ) -> Float[Array, " batch"]:
         scale = jnp.exp(0.5 * jnp.clip(outputs[..., 1], self.low, self.high))
         return per_example(Normal().log_prob((outputs[..., 0], scale), x))
 
-    def mean(self, outputs: Array) -> Array:
+    def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]:
         return outputs[..., 0]
 
 
@@ -107,21 +115,25 @@ class DiscretizedLogisticLikelihood:
     high: float = 3.0
     outputs: ClassVar[int] = 2
 
-    def offset(self, mean: Array) -> Array:
+    def offset(self, mean: Float[Array, "*shape"]) -> Float[Array, "*shape outputs"]:
         return jnp.stack([mean, jnp.full_like(mean, -1.5)], -1)
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+    ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
         # F(above) - F(below) = F(above) (1 - F(below)) (1 - e^-width), without a difference.
         inner = jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below) + log1mexp(width)
         first, last = jax.nn.log_sigmoid(above), jax.nn.log_sigmoid(-below)
         return per_example(jnp.where(k == 0, first, jnp.where(k == 255, last, inner)))
 
-    def mean(self, outputs: Array) -> Array:
+    def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]:
         """E[x] of the levels' middles."""
         return _mean(outputs, self.low, self.high, jax.nn.sigmoid)
 
-    def _bin(self, outputs: Array, x: Array) -> tuple[Array, Array, Array, Array]:
+    def _bin(
+        self, outputs: Float[Array, "*shape outputs"], x: Float[Array, "*shape"]
+    ) -> tuple[Units, Units, Units, Units]:
         """The level of x, and the ends and the width of its bin in units of the scale."""
         k = jnp.clip(jnp.floor(256 * x), 0, 255)
         scale = jnp.exp(jnp.clip(outputs[..., 1], self.low, self.high))
@@ -143,17 +155,24 @@ class DiscretizedGaussianLikelihood(DiscretizedLogisticLikelihood):
     1.0
     """
 
-    def log_prob(self, outputs: Array, x: Array) -> Array:
+    def log_prob(
+        self, outputs: Float[Array, "batch *shape outputs"], x: Float[Array, batch * shape]
+    ) -> Float[Array, " batch"]:
         k, below, above, width = self._bin(outputs, x)
         inner = log_normal_mass(0.5 * (below + above), width)
         first, last = log_normal_tail(-above), log_normal_tail(below)
         return per_example(jnp.where(k == 0, first, jnp.where(k == 255, last, inner)))
 
-    def mean(self, outputs: Array) -> Array:
+    def mean(self, outputs: Float[Array, "*shape outputs"]) -> Float[Array, "*shape"]:
         return _mean(outputs, self.low, self.high, jax.scipy.special.ndtr)
 
 
-def _mean(outputs: Array, low: float, high: float, cumulative: Callable[[Array], Array]) -> Array:
+def _mean(
+    outputs: Float[Array, "*shape outputs"],
+    low: float,
+    high: float,
+    cumulative: Callable[[Array], Array],
+) -> Float[Array, "*shape"]:
     """E[(k + 1/2) / 256] = 511/512 - sum over the inner edges of F(edge) / 256."""
     scale = jnp.exp(jnp.clip(outputs[..., 1], low, high))[..., None]
     edges = jnp.arange(1, 256, dtype=outputs.dtype) / 256
@@ -164,19 +183,19 @@ def _mean(outputs: Array, low: float, high: float, cumulative: Callable[[Array],
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def log1mexp(t: Array) -> Array:
+def log1mexp(t: Units) -> Units:
     """log(1 - e^-t) for t > 0."""
     return jnp.log(-jnp.expm1(-t))
 
 
-def log_mills(t: Array) -> Array:
+def log_mills(t: Units) -> Units:
     """log of (1 - Phi(t)) / phi(t) for t > -5: smooth, about -log t for large t."""
     near, far = jnp.minimum(t, 10.0), jnp.maximum(t, 10.0)
     series = jnp.log1p((-1 + (3 - 15 / far**2) / far**2) / far**2) - jnp.log(far)
     return jnp.where(t < 10, log_ndtr(-near) + 0.5 * near**2 + LOG_ROOT_2PI, series)
 
 
-def log_normal_tail(t: Array) -> Array:
+def log_normal_tail(t: Units) -> Units:
     """log(1 - Phi(t)), its derivative finite and right however far out t is.
 
     That of the library's ``log_ndtr`` is the exponential of a difference of two large numbers.
@@ -185,7 +204,7 @@ def log_normal_tail(t: Array) -> Array:
     return jnp.where(t > 0, -0.5 * right**2 - LOG_ROOT_2PI + log_mills(right), log_ndtr(-left))
 
 
-def log_normal_mass(centre: Array, width: Array) -> Array:
+def log_normal_mass(centre: Units, width: Units) -> Units:
     """log(Phi(centre + width / 2) - Phi(centre - width / 2)) for 0 < width < 8.
 
     By symmetry in the right tail, with Mills' ratio R = (1 - Phi) / phi, a < b the ends:

@@ -8,8 +8,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from fsb.types import Array
+from fsb.types import Array, PRNGKey
 
 
 class Learned(nn.Module):
@@ -24,11 +25,11 @@ class Learned(nn.Module):
     def setup(self):
         self.logits = self.param("logits", nn.initializers.zeros_init(), self.units)
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Float[Array, batch * units]) -> Float[Array, batch * units]:
         """eta of p(z): [B, *units]."""
         return jnp.broadcast_to(self.logits[None], (z.shape[0], *self.units))
 
-    def sample(self, key: Array, dist: Any, count: int) -> Array:
+    def sample(self, key: PRNGKey, dist: Any, count: int) -> Float[Array, {count} * units]:
         return dist.sample(key, jnp.broadcast_to(self.logits[None], (count, *self.units)))
 
 
@@ -37,10 +38,10 @@ class Uniform(nn.Module):
 
     units: tuple[int, ...]
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Float[Array, batch * units]) -> Float[Array, batch * units]:
         return jnp.zeros((z.shape[0], *self.units), z.dtype)
 
-    def sample(self, key: Array, dist: Any, count: int) -> Array:
+    def sample(self, key: PRNGKey, dist: Any, count: int) -> Float[Array, {count} * units]:
         return dist.sample(key, jnp.zeros((count, *self.units)))
 
 
@@ -60,14 +61,14 @@ class Autoregressive(nn.Module):
         size = math.prod(self.units)
         self.kernel = self.param("kernel", nn.initializers.zeros_init(), (size, size))
 
-    def __call__(self, z: Array) -> Array:
+    def __call__(self, z: Float[Array, batch * units]) -> Float[Array, batch * units]:
         flat = z.reshape(z.shape[0], -1)
         unit = jnp.arange(flat.shape[1]) // (flat.shape[1] // self.units[0])
         before = unit[:, None] < unit[None]
         eta = flat @ jnp.where(before, self.kernel, 0)
         return eta.reshape(-1, *self.units) + self.bias[None]
 
-    def sample(self, key: Array, dist: Any, count: int) -> Array:
+    def sample(self, key: PRNGKey, dist: Any, count: int) -> Float[Array, {count} * units]:
         """Exactly, unit by unit: after step i the first i + 1 are final."""
         noise = dist.noise(key, jnp.zeros((count, *self.units)))
         start = dist.from_noise(noise, jnp.zeros((count, *self.units)))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import jax
 import numpy as np
+from annotated_types import Gt
 
 from fsb.errors import unknown
 from fsb.storage.provenance import factory_name
@@ -62,7 +63,7 @@ def wandb_logger(
     mode: Mode = "offline",
     group: str | None = None,
     tags: Sequence[str] = (),
-    init_timeout: float = 5.0,
+    init_timeout: Annotated[float, Gt(0)] = 5.0,
 ) -> Logger:
     """A logger to Weights & Biases that never blocks or ends a run.
 

@@ -196,8 +196,8 @@ encodings = st.tuples(lows, st.floats(0.125, 20, width=32))
 @given(eta=logits, encoding=encodings, bit=st.floats(0, 1, width=32))
 def test_properties(eta, encoding, bit):
     low, span = encoding
-    dist, eta = Bernoulli(low, low + span), np.float32([eta])
-    bit = np.float32([bit])
+    dist, eta = Bernoulli(low, low + span), jnp.float32([eta])
+    bit = jnp.float32([bit])
     both = np.float64(dist.log_prob(jnp.stack([eta, eta]), jnp.float32([[low], [low + span]])))
     assert np.exp(both).sum() == pytest.approx(1, abs=1e-5)
     p = expit(np.float64(eta[0]))

@@ -91,8 +91,9 @@ def test_results_have_the_dtype_of_the_logits(dtype, key):
 @settings(max_examples=30, deadline=None)
 @given(eta=arrays(np.float32, (5,), elements=st.floats(-80, 80, width=32)))
 def test_properties(eta):
+    eta = jnp.asarray(eta)
     log_p = np.asarray(DIST.log_prob(jnp.broadcast_to(eta[None], (5, 5)), jnp.eye(5)), np.float64)
     assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(np.exp(log_p), DIST.mean(eta), atol=1e-6)
-    assert -1e-5 <= float(DIST.entropy(jnp.asarray(eta))) <= np.log(5) + 1e-5
+    assert -1e-5 <= float(DIST.entropy(eta)) <= np.log(5) + 1e-5
     np.testing.assert_allclose(DIST.mean(eta), DIST.mean(eta + np.float32(3)), atol=1e-5)

@@ -133,7 +133,7 @@ def test_categorical_values_and_derivatives():
 
 
 def test_softened_values():
-    zeta = np.float32([-3.0, -0.1, 0.2, 4.0])
+    zeta = jnp.float32([-3.0, -0.1, 0.2, 4.0])
     boolean, categorical = Bernoulli(-0.5, 2.0), Categorical()
     found = boolean.soften(zeta, 0.7)
     np.testing.assert_allclose(found, -0.5 + 2.5 * expit(zeta / 0.7), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""One row an estimator buys every test of test_contract.py and test_means.py.
+"""One row for an estimator gives it every test of test_contract.py and test_means.py.
 
 A row: the factory, what the forward pass hands on ("hard": a draw; "thresholded"; "noisy" and
 "relaxed": not a value of the unit; "several": the mean of runs), the mean as an independent formula
@@ -19,6 +19,7 @@ import oracle as o
 import pytest
 
 import fsb
+from fsb.estimators._template import template
 
 
 class Row(NamedTuple):
@@ -92,6 +93,11 @@ def discrete(name, make, jacobian, exact_for=(), slope=None, boolean_exact_for=N
     if boolean_exact_for is None:
         boolean_exact_for = exact_for
     return row._replace(exact_for=boolean_exact_for, categorical=formula, **fields)
+
+
+def boolean(name, make, slope, exact_for=(), **fields):
+    """A hard forward pass of Boolean units; ``slope(eta, z, encoding)`` is dz/deta in NumPy."""
+    return Row(name, make, "hard", o.hard, slope, exact_for, **fields)
 
 
 def rao_row(name, make, temperature, **fields):
@@ -189,6 +195,7 @@ ROWS = (
         scale_mode="paper",
         importance_reweighing=False,
     ),
+    boolean("template", template, o.mixed_slope, LINEAR),
     relaxed_row(0.5),
     rao_row("st_gumbel_softmax", fsb.st_gumbel_softmax, 0.5, slope_is_mean=True),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),

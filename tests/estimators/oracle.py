@@ -224,6 +224,11 @@ def reweighed_slope(eta, z, encoding):
     return mean_slope(eta, z, encoding) / (2 * drawn)
 
 
+def mixed_slope(eta, z, encoding):
+    """Half of each: the slope of the template."""
+    return 0.5 * (mean_slope(eta, z, encoding) + reweighed_slope(eta, z, encoding))
+
+
 def identity_slope(eta, z, encoding):
     return np.ones_like(z)
 

@@ -15,7 +15,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("basis: certain units not zero", SPECTRUM, "np.where(sure, 0.0, low / (high + blank))",
      "low / (high + blank)", f"{TEST} definition or limit"),
     ("order: unit 0 the least significant", TABLES, "n - 1 - i)", "i)", f"{TEST} definition"),
-    ("derivative: not standardised", TABLES, "s = deviation(p[unit])", "s = 1.0",
+    ("derivative: not standardised", TABLES, "s = deviation(p)[unit]", "s = 1.0",
      f"{TEST} identities"),
     ("noise: rho for 1 - rho", TABLES, "(1 - rho) * (1 - p), (1 - rho) * p",
      "rho * (1 - p), rho * p", f"{TEST} identities"),

@@ -44,15 +44,16 @@ def trained():
 
 
 def test_the_formula():
-    x = np.float32(np.random.default_rng(0).normal(2, 3, (5, 3, 2, 4)))
+    x = jnp.float32(np.random.default_rng(0).normal(2, 3, (5, 3, 2, 4)))
     scale, bias = np.float32([1, 2, 3, 4]), np.float32([0, 1, 0, -1])
-    out, (mean, variance) = batch_norm(x, scale, bias)
+    norm = lambda x, *fixed: batch_norm(x, jnp.asarray(scale), jnp.asarray(bias), *fixed)
+    out, (mean, variance) = norm(x)
     rows = np.float64(x).reshape(-1, 4)
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-5)
     np.testing.assert_allclose(variance, rows.var(0), rtol=1e-5)
     expected = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-5) * scale + bias
     np.testing.assert_allclose(out.reshape(-1, 4), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(batch_norm(x[:2], scale, bias, (mean, variance))[0], out[:2])
+    np.testing.assert_allclose(norm(x[:2], (mean, variance))[0], out[:2])
 
 
 def test_what_is_measured_is_what_the_batch_was_normalised_with(trained, key):
