@@ -66,8 +66,16 @@ def key():
 
 
 # They start first. The fast tests that share finished runs do so in one process.
-LONGEST = ("test_kills", "test_resume", "test_train", "test_errors", "test_lab", "test_parallel")
-SHARE_RUNS = ("test_resume", "test_train", "test_errors")
+LONGEST = (
+    "test_kills",
+    "test_resume",
+    "test_train",
+    "test_errors",
+    "test_hostile",
+    "test_lab",
+    "test_parallel",
+)
+SHARE_RUNS = ("test_resume", "test_train", "test_errors", "test_hostile")
 
 
 def pytest_collection_modifyitems(items):
