@@ -3,7 +3,7 @@
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
-TESTS := $(RUN) -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+TESTS := $(RUN) -m pytest -n auto --no-loadscope-reorder
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
 

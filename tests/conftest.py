@@ -66,19 +66,35 @@ def key():
 
 
 # They start first. The fast tests that share finished runs do so in one process.
-LONGEST = ("test_kills", "test_resume", "test_train", "test_errors", "test_lab", "test_parallel")
-SHARE_RUNS = ("test_resume", "test_train", "test_errors")
+LONGEST = ("test_kills", "test_resume", "test_train", "test_errors", "test_hostile", "test_lab")
+SHARE_RUNS = (
+    "test_resume",
+    "test_train",
+    "test_errors",
+    "test_hostile",
+    "test_evaluate",
+    "test_recorder",
+)
 
 
 def pytest_collection_modifyitems(items):
-    """The examples of the documentation are slow tests.
-
-    With pytest-xdist, the tests of a file stay in one process, for they share compiled functions.
-    """
+    """The examples of the documentation are slow tests."""
     for item in items:
         if isinstance(item, DoctestItem):
             item.add_marker(pytest.mark.slow)
-        slow, name = item.get_closest_marker("slow"), item.path.stem
-        group = "runs" if name in SHARE_RUNS and not slow else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file stay in one process, since they share compiled functions."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    fast = config.option.markexpr == "not slow"
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "runs" if fast and Path(file).stem in SHARE_RUNS else file
+
+    return ByFile(config, log)

@@ -198,6 +198,7 @@ def test_predictions_against_other_integrals(load):
     assert four.exact(tau)[1] == pytest.approx(((product >= least) * weight).sum(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_experiment_at_a_small_size(load, tmp_path, monkeypatch):
     """The variance of DARN: two values, so that enumeration gives all there is."""
     eight = load("proposition_8")

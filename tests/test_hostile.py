@@ -261,6 +261,7 @@ RUNS = [
     ("program", "change", "expected"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS]
 )
 @pytest.mark.filterwarnings("ignore:checkpoint .* is damaged")
+@pytest.mark.slow
 def test_a_hostile_run_folder(program, change, expected, place, capsys):
     shutil.copytree(finished(), place / "run")
     (place / "run" / "notes.py").write_text("open('ran', 'w')\ndef loss(): pass\n")
@@ -369,6 +370,7 @@ DATA = [
 
 
 @pytest.mark.parametrize(("name", "files", "write", "expected"), DATA)
+@pytest.mark.slow
 def test_a_hostile_data_file(name, files, write, expected, place, capsys):
     root = place / "root"
     root.mkdir()

@@ -55,6 +55,9 @@ def test_an_interrupt_lets_the_chunk_finish(tmp_path, monkeypatch):
     assert state(tmp_path / "run") == state(whole)
     assert rows(tmp_path / "run") == rows(whole)  # the loss window spans the interruption
     assert [row["step"] for row in rows(whole)] == [0, 15, 20]
+    of_15, of_5 = (row["train_objective"] for row in rows(whole)[1:])
+    of_10s = [row["train_objective"] for row in rows(finished())[1:]]
+    assert (15 * of_15 + 5 * of_5) / 20 == pytest.approx(sum(of_10s) / 2, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -230,10 +230,13 @@ TIMES = {"laplace": 4, "normal": 4, "multivariate_normal": 4}  # as many draws a
 BY_FIRST = ("laplace", "normal", "multivariate_normal")
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("multivariate_normal", "poisson")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("multivariate_normal", "poisson", "dirichlet")
+]
 
 
-@pytest.mark.parametrize("name", ["gamma", "laplace", "normal", "dirichlet", "dirac", *SLOW])
+@pytest.mark.parametrize("name", ["gamma", "laplace", "normal", "dirac", *SLOW])
 def test_exact_rules(name):
     closed(name, EXACT, FAST, 0.07)
 
@@ -246,7 +249,9 @@ def test_scales_by_first_derivatives(name):
 SERIES = [name for name, family in FAMILIES.items() if family.series]
 
 
-@pytest.mark.parametrize("name", ["gamma", "laplace", "poisson"])
+@pytest.mark.parametrize(
+    "name", ["gamma", "laplace", pytest.param("poisson", marks=pytest.mark.slow)]
+)
 def test_series(name):
     family = FAMILIES[name]
     number = FAST if name != "poisson" else 4 * FAST

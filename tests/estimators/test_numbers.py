@@ -81,7 +81,14 @@ def test_paper_mode_lacks_exactly_the_jacobian(encoding, reweighing, delta):
     np.testing.assert_array_equal(correct[1] / span, paper[1])
 
 
-@pytest.mark.parametrize(("delta", "mean"), [(1.0, 1.29166), (0.2, 0.8010), (0.1, 0.7380)])
+@pytest.mark.parametrize(
+    ("delta", "mean"),
+    [
+        (1.0, 1.29166),
+        pytest.param(0.2, 0.8010, marks=pytest.mark.slow),
+        pytest.param(0.1, 0.7380, marks=pytest.mark.slow),
+    ],
+)
 def test_noise_on_a_part_of_the_interval_moves_the_mean(delta, mean):
     """f = sin 1.7 z + 0.3 z^3, in the mean parameter: true 1.29166, DARN 0.6810."""
 

@@ -111,6 +111,7 @@ def test_training_with_an_estimator_of_your_own(here, capsys):
     assert (here / "run" / "checkpoints" / "3").is_dir()
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(here, capsys):
     command = ("problem=toy", "estimators=[st]", "hydra.run.dir=out", *FEW)
     for _ in range(2):
@@ -131,6 +132,7 @@ def test_all_estimators_by_default(here, capsys):
     assert "pathwise: left out: " in out
 
 
+@pytest.mark.slow
 def test_without_enumeration_the_reference_is_an_estimator(here, capsys):
     code, out, _ = run_lab(
         capsys, "problem=mlp", "problem.units=3", "estimators=[st,disarm]", "max_states=4",

@@ -1,11 +1,11 @@
 """Small errors in the training loop, in one step, in a resumed run, and in what is recorded."""
 
 RESUME = "test_resume.py -k not process and not slow and not learned"
-TRAIN, ERRORS = "test_train.py -k not sweep and not wandb", "test_errors.py -k cannot_go_on"
+ERRORS = "test_errors.py -k cannot_go_on"
 STEP, RECORDER, EVALUATION = (
     f"training/test_{name}.py" for name in ("step", "recorder", "evaluation")
 )
-SETUP = "training/test_setup.py"
+SETUP = "cli/test_compose.py -k likelihood"
 LOOP, ONE, RECORD = "train.py", "training/step.py", "training/recorder.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
@@ -30,7 +30,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "test_resume.py -k learned"),
     ("recorder: loss window not emptied", RECORD,
      "return state._replace(loss_sum=self.parts.recipe.layout.replicate(np.float32(0)))",
-     "return state", TRAIN),
+     "return state", RESUME),
     ("recorder: rows after the checkpoint stay", RECORD, "self.table.truncate(step)", "pass",
      RESUME),
     ("recorder: ranked by the training ELBO", RECORD, 'self.score = row["valid_elbo"]',

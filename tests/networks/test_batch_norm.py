@@ -56,6 +56,7 @@ def test_the_formula():
     np.testing.assert_allclose(norm(x[:2], (mean, variance))[0], out[:2])
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_what_the_batch_was_normalised_with(trained, key):
     variables, x = trained
 

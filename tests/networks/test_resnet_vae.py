@@ -86,7 +86,10 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "sresnet_cifar_a" else pytest.mark.slow) for n in TABLE],
+)
 def test_the_shipped_nets(name):
     widths, stacks, image, deterministic, stochastic, bits, about = TABLE[name]
     model = shipped(name, (image, image, 3))

@@ -65,6 +65,7 @@ def test_every_term_at_every_state():
     np.testing.assert_array_equal(elbo()(found), -found.likelihood)
 
 
+@pytest.mark.slow
 def test_bounds_rise_towards_log_p(key):
     first, second, likelihood, _ = by_hand()
     lower = (np.exp(first[:, None] + second) * likelihood[None]).sum()

@@ -90,6 +90,7 @@ def test_what_fills_the_last_batch_does_not_count(parts, certain):
     assert cut == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_eight_devices_judge_as_one(parts, trained):
     many = assembled(*OPTIONS, "devices=8")[0].recipe
     there = jax.tree.map(many.layout.replicate, trained)
