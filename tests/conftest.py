@@ -1,5 +1,6 @@
 """Strict numerics for every test, eight simulated devices, and what makes the tests fast."""
 
+import gc
 import hashlib
 import os
 import platform
@@ -83,6 +84,12 @@ def pytest_collection_modifyitems(items):
         if isinstance(item, DoctestItem):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish():
+    """What is there now stays until the end; traces are many small objects that live long."""
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -190,7 +190,7 @@ MISTAKES_OF_TRAINING = [
     ("devices=99", "devices=99: "),
     ("devices=3", "batch_size=128: must be a multiple of the 3 devices"),
     ("estimator=exact", "exact: about 10^120 joint states"),
-    ("estimator=pathwise", "pathwise needs a reparameterisable distribution"),
+    ("estimator=pathwise", "pathwise needs a reparameterised distribution"),
     ("resume=no/such", "run folder no/such: does not exist"),
     ("resume=empty", "run folder empty: holds no config.yaml"),
 ]
