@@ -9,6 +9,7 @@ from fsb.errors import FsbError
 from fsb.estimators import *  # noqa: F403 -- estimators.__all__ is the list
 from fsb.gradients import Gradients, init, stateful_value_and_grad, value_and_grad
 from fsb.runtime.xla import avoid_wrong_fusion as _avoid_wrong_fusion
+from fsb.sites import remat, scan, vmap
 from fsb.types import Aux, Distribution, Estimator, Evidence, Rule
 
 __version__ = _version("fsb")
@@ -26,8 +27,11 @@ __all__ = [
     "exact_gradient",
     "fourier",
     "init",
+    "remat",
     "sample_gradients",
+    "scan",
     "stateful_value_and_grad",
     "value_and_grad",
+    "vmap",
 ]
 __all__ += distributions.__all__ + estimators.__all__

@@ -8,12 +8,20 @@ expected loss with respect to that site's ``eta``. ``attach`` returns the losses
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from fsb.sites import Sampler, Site, ancestral, frozen, replay, serve_all
+from fsb.estimators._turns import each_turn, values_until
+from fsb.sites import (
+    Sampler,
+    Site,
+    ancestral,
+    frozen,
+    given,
+    serve_all,
+    serve_batch,
+)
 from fsb.types import Array, Aux, Estimator, Eta, Run
 
 
@@ -21,7 +29,8 @@ from fsb.types import Array, Aux, Estimator, Eta, Run
 def attach(losses: Array, eta: Eta, g: Eta) -> Array:
     """Returns the losses [B], with g [B, D...] as the derivative of losses[b] in eta[b].
 
-    ``eta`` may be a tuple of arrays; ``g`` is then a tuple of the same shapes.
+    ``eta`` may be a tuple of arrays; ``g`` is then a tuple of the same shapes. If all examples
+    share one eta [1, D...], g[b] is the derivative of losses[b] in it.
 
     >>> import jax, jax.numpy as jnp
     >>> f = lambda eta: attach(jnp.array([5.0]), eta, jnp.array([[2.0, 3.0]])).sum()
@@ -32,13 +41,15 @@ def attach(losses: Array, eta: Eta, g: Eta) -> Array:
 
 
 def _forward(losses, eta, g):
-    return losses, (g, jax.tree.map(lambda x: jnp.zeros((0,), x.dtype), eta))
+    return losses, (g, jax.tree.map(lambda x: jnp.zeros((0, *x.shape), x.dtype), eta))
 
 
 def _backward(residual, cotangent):
     def weigh(like, g):
         weight = cotangent.reshape(cotangent.shape + (1,) * (g.ndim - 1))
-        return (weight * g).astype(like.dtype)
+        shared = like.shape[1] != g.shape[0]
+        total = (weight * g).sum(0, keepdims=True) if shared else weight * g
+        return total.astype(like.dtype)
 
     g, like = residual
     return cotangent, jax.tree.map(weigh, like, g), jax.tree.map(jnp.zeros_like, g)
@@ -64,13 +75,24 @@ def score(site: Site) -> Eta:
 
 
 def weigh(signal: Array, g: Eta) -> Eta:
-    """Multiplies g [B, D...] by one number per example, [B]."""
-    return jax.tree.map(lambda x: signal.reshape(signal.shape + (1,) * (x.ndim - 1)) * x, g)
+    """Multiplies g [B, D...] by one number per example, [B], or per example and turn, [B, T...]."""
+    lead = signal.ndim
+    return jax.tree.map(lambda x: signal.reshape(signal.shape + (1,) * (x.ndim - lead)) * x, g)
 
 
-def several_runs(run: Run, key: Array, samples: int) -> tuple[Array, tuple[Site, ...]]:
+def one_run(
+    name: str, run: Run, key: Array, shared: bool = False
+) -> tuple[Array, tuple[Site, ...]]:
+    """A plain run, its sites constant to differentiation; checks that they fit the losses."""
+    losses, sites = run(frozen(ancestral(key)))
+    serve_batch(name, losses, sites, shared)
+    return losses, sites
+
+
+def several_runs(name: str, run: Run, key: Array, samples: int) -> tuple[Array, tuple[Site, ...]]:
     """Independent runs: losses [n, B] and sites, whose arrays have a leading axis [n]."""
-    return jax.vmap(lambda k: run(frozen(ancestral(k))))(jax.random.split(key, samples))
+    one = lambda key: one_run(name, run, key, shared=True)
+    return jax.vmap(one)(jax.random.split(key, samples))
 
 
 def attach_scores(losses: Array, sites: tuple[Site, ...], signal: Array) -> Array:
@@ -83,30 +105,38 @@ def mean_of_others(x: Array) -> Array:
     return (x.sum(0, keepdims=True) - x) / (len(x) - 1)
 
 
-def branch(run: Run, sites: tuple[Site, ...], layer: int, z: Array, otherwise: Sampler) -> Array:
+def branch(
+    run: Run, sites: tuple[Site, ...], layer: int, turn: Array | None, z: Array, otherwise: Sampler
+) -> Array:
     """Losses [B] of a run with site ``layer`` set to z, the sites above held and those below
     resampled.
 
-    With ``ancestral(key)`` and the key of the run, the sites below are resampled with its noise.
-    The gradient of the losses is stopped.
+    In a scan, z is set at one turn, counted over all scans around the site; the turns before it are
+    held, and those after it resampled. With ``ancestral(key)`` and the key of the run, the sites
+    below are resampled with its noise. The gradient of the losses is stopped.
     """
-    values = {site.name: site.z for site in sites[:layer]} | {sites[layer].name: z}
-    return jax.lax.stop_gradient(run(replay(values, otherwise))[0])
+    values, until = values_until(sites, layer, turn, jax.lax.stop_gradient(z))
+    values = jax.lax.stop_gradient(values)
+    return jax.lax.stop_gradient(run(given(values, otherwise, until))[0])
 
 
 def layerwise(
     name: str,
     estimate: Callable[[Site, Callable[[Array], Array], Array], Array],
     *families: type,
+    shared: bool = True,
 ) -> Estimator:
     """Builds an estimator from one run and, at each layer, an estimate from branches of it.
+
+    In a scan, every turn of a site is a layer of its own.
 
     Args:
       name: the estimator's name, for error messages.
       estimate: ``estimate(site, change, key) -> g``, where ``change(z)`` is the change [B] of the
         losses when the site is set to z and the sites below are resampled with the noise of the
-        run.
+        run; the key is for further noise.
       families: the distributions that it supports.
+      shared: whether it supports a site that all examples share.
     """
 
     def init(key, sites):
@@ -115,11 +145,18 @@ def layerwise(
 
     def surrogate(run, control, state, key):
         losses, sites = run(ancestral(key))
+        serve_batch(name, losses, sites, shared)
 
-        def change(layer, z):
-            return branch(run, sites, layer, z, ancestral(key)) - losses
+        below = ancestral(key)
 
-        estimates = [estimate(site, partial(change, i), key) for i, site in enumerate(sites)]
+        def at_layer(layer, site):
+            def at_turn(site, turn, key):
+                change = lambda z: branch(run, sites, layer, turn, z, below) - losses
+                return estimate(site, change, key)
+
+            return each_turn(site, key, at_turn)
+
+        estimates = [at_layer(*pair) for pair in enumerate(sites)]
         return attach_all(losses, sites, estimates), Aux(0.0, state, {})
 
     return Estimator(init, surrogate)

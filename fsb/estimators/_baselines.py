@@ -24,7 +24,7 @@ class Reduction(NamedTuple):
 
     ``init(key, site) -> (control, state)``;
     ``apply(signal [B], site, control, state) -> (signal [B], objective, state)``, where the
-    objective is a scalar that the control minimises.
+    objective is a scalar that the control minimises. In scans the signal is [B, T...].
     """
 
     init: Callable[[Array, Site], tuple[PyTree, PyTree]]
@@ -32,7 +32,7 @@ class Reduction(NamedTuple):
 
 
 class RunningMoments(NamedTuple):
-    """Running moments of a signal: scalars, all 0 before the first step."""
+    """Running moments of a signal, one for each turn of a scan: all 0 before the first step."""
 
     steps: Array
     mean: Array
@@ -43,7 +43,7 @@ def running_mean(decay: float) -> Reduction:
     """Centring (C): subtracts the mean of earlier steps. Does not change the expectation."""
 
     def apply(signal, site, control, state):
-        return signal - state.mean, 0.0, update_moments(state, signal, decay)
+        return signal - state.mean[None], 0.0, update_moments(state, signal, decay)
 
     return Reduction(init_moments, apply)
 
@@ -57,7 +57,7 @@ def running_scale(decay: float) -> Reduction:
 
     def apply(signal, site, control, state):
         scale = jnp.maximum(1, jnp.sqrt(state.variance))
-        return signal / scale, 0.0, update_moments(state, signal, decay)
+        return signal / scale[None], 0.0, update_moments(state, signal, decay)
 
     return Reduction(init_moments, apply)
 
@@ -70,12 +70,13 @@ def network(hidden: int) -> Reduction:
     """
 
     def init(key, site):
-        inputs = jax.eval_shape(features, site.eta).shape[1]
+        inputs = jax.eval_shape(lambda eta: features(eta, site.turns), site.eta).shape[-1]
         return new_mlp(site_key(key, site.name), inputs, hidden), ()
 
     def apply(signal, site, control, state):
-        x = jax.lax.stop_gradient(features(site.eta))
-        residual = signal - mlp(control, x)
+        x = jax.lax.stop_gradient(features(site.eta, site.turns))
+        value = mlp(control, x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1])
+        residual = signal - value
         return residual, (residual**2).mean(), state
 
     return Reduction(init, apply)
@@ -159,7 +160,8 @@ def reduce_all(
 
 
 def init_moments(key: Array, site: Site) -> tuple[tuple, RunningMoments]:
-    return (), RunningMoments(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+    zeros = jnp.zeros(site.turns, jnp.float32)
+    return (), RunningMoments(jnp.int32(0), zeros, zeros)
 
 
 def update_moments(moments: RunningMoments, signal: Array, decay: float) -> RunningMoments:
@@ -168,13 +170,14 @@ def update_moments(moments: RunningMoments, signal: Array, decay: float) -> Runn
     The first steps use a plain average, so the zero initialisation leaves no trace.
     """
     rate = jnp.maximum(1 - decay, 1 / (moments.steps + 1))
-    change = signal.mean() - moments.mean
+    change = signal.mean(0) - moments.mean
     mean = moments.mean + rate * change
-    variance = (1 - rate) * (moments.variance + rate * change**2) + rate * signal.var()
+    variance = (1 - rate) * (moments.variance + rate * change**2) + rate * signal.var(0)
     return RunningMoments(moments.steps + 1, mean.astype(jnp.float32), variance.astype(jnp.float32))
 
 
-def features(eta: PyTree) -> Array:
-    """All parameters of a site, [B, inputs] float32; clipped, as logits may be infinite."""
-    leaves = [jnp.asarray(x, jnp.float32).reshape(x.shape[0], -1) for x in jax.tree.leaves(eta)]
+def features(eta: PyTree, turns: tuple[int, ...] = ()) -> Array:
+    """All parameters of a site, [B, T..., inputs] float32; clipped, as logits may be infinite."""
+    flat = lambda x: jnp.asarray(x, jnp.float32).reshape(x.shape[0], *turns, -1)
+    leaves = [flat(x) for x in jax.tree.leaves(eta)]
     return jnp.clip(jnp.concatenate(leaves, -1), -30, 30)

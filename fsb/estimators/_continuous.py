@@ -11,18 +11,18 @@ Source: Foerster et al. 2018 (DiCE), arXiv:1802.05098.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from fsb.distributions import Dirac, Laplace, MultivariateNormal, Normal
 from fsb.errors import FsbError
-from fsb.estimators._attach import attach_all
+from fsb.estimators._attach import attach_all, one_run
 from fsb.estimators._tracing.evaluate import Trace
-from fsb.sites import Site, ancestral, frozen, per_example, serve_all, site_key
+from fsb.estimators._turns import at_turn, each_turn, values_until
+from fsb.sites import Sampler, Site, ancestral, given, sampler, serve_all, site_key
 from fsb.types import Array, Aux, Estimator, Eta, Run
 
 Estimate = Callable[[Site, Trace, Array], tuple[Eta, dict[str, Array]]]
@@ -47,16 +47,24 @@ def continuous(name: str, rules: Rules) -> Estimator:
         return (), ()
 
     def surrogate(run, control, state, key):
-        losses, sites = run(frozen(ancestral(key)))
+        losses, sites = one_run(name, run, key)
         found: list[Eta] = []
         metrics: dict[str, Array] = {}
         for i, site in enumerate(sites):
             order, rule = next(rules[kind] for kind in rules if isinstance(site.dist, kind))
-            f = loss_below(run, sites, i, key, order)
-            try:
-                g, notes = rule(constant(site), f, jax.random.fold_in(site_key(key, site.name), 1))
-            except FsbError as error:
-                raise FsbError(f"site {site.name!r}: {error}") from None
+
+            def at_one(site, turn, own_key, i=i, rule=rule, order=order):
+                f = loss_below(run, sites, i, turn, passing(ancestral(key), order))
+                try:
+                    return rule(site, f, jax.random.fold_in(site_key(own_key, site.name), 1))
+                except FsbError as error:
+                    raise FsbError(f"site {site.name!r}: {error}") from None
+
+            if site.scans:
+                only_g = lambda *turn, at_one=at_one: at_one(*turn)[0]
+                found.append(each_turn(constant(site), key, only_g))
+                continue
+            g, notes = at_one(constant(site), None, key)
             found.append(g)
             metrics |= {f"{site.name}_{k}": v for k, v in notes.items()}
         return attach_all(losses, sites, found), Aux(0.0, state, metrics)
@@ -69,29 +77,32 @@ def constant(site: Site) -> Site:
     return jax.tree.map(jax.lax.stop_gradient, site)
 
 
-def loss_below(run: Run, sites: Sequence[Site], layer: int, key: Array, order: int) -> Trace:
+@sampler
+class passing:
+    """Samples that pass derivatives up to an order on; those that cannot are weighted."""
+
+    sampler: Sampler
+    order: int = field(metadata={"static": True})
+
+    def __call__(self, name, dist, eta):
+        if isinstance(dist, SMOOTH) or (dist.reparameterized and self.order == 1):
+            return replace(self.sampler(name, dist, eta), drawn=False)
+        site = self.sampler(name, dist, jax.lax.stop_gradient(eta))
+        return replace(site, eta=eta, drawn=False, log_weight=dist.log_prob(eta, site.z))
+
+    def block(self, block):
+        return passing(self.sampler.block(block), self.order)
+
+
+def loss_below(run: Run, sites: tuple[Site, ...], layer: int, turn: Any, below: Sampler) -> Trace:
     """f: the losses [B] as a function of one site's z, sites above held, sites below resampled."""
-    held = {site.name: site.z for site in sites[:layer]}
+    z = sites[layer].z if turn is None else at_turn(sites[layer], turn).z
 
     def f(z):
-        log_p = []
+        values, until = values_until(sites, layer, turn, z)
+        return run(given(values, below, until))[0]
 
-        def sampler(name, dist, eta):
-            if name == sites[layer].name:
-                return Site(name, dist, eta, z, z)
-            if name in held:
-                return Site(name, dist, eta, held[name], held[name])
-            passes = isinstance(dist, SMOOTH) or (dist.reparameterized and order == 1)
-            drawn = ancestral(key)(name, dist, eta if passes else jax.lax.stop_gradient(eta))
-            if not passes:
-                log_p.append(per_example(dist.log_prob(eta, drawn.z)))
-            return replace(drawn, eta=eta, drawn=False)
-
-        losses, _ = run(sampler)
-        total = sum(log_p, jnp.zeros_like(losses))
-        return losses * jnp.exp(total - jax.lax.stop_gradient(total))
-
-    return Trace(f, sites[layer].z)
+    return Trace(f, z)
 
 
 def pull(parameters: Callable[[Eta], Any], eta: Eta, g: Any) -> Eta:

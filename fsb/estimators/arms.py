@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -64,12 +66,12 @@ def arms(samples: int = 3) -> Estimator:
 
 
 def companions(site: Site, key: Array, samples: int) -> Array:
-    """n - 1 values [n - 1, B, D...] coupled with the value of a site of ``ancestral(key)``.
+    """n - 1 values [n - 1, B, D...] coupled with the value of a sampled site.
 
     Given d_1, the remaining entries are a Dirichlet(1, ..., 1) of length n - 1 scaled by 1 - d_1,
     so the noise of the run can serve as the first uniform number.
     """
-    u = site.dist.noise(site_key(key, site.name), site.eta)
+    u: Any = site.noise
     upside_down = site.eta >= 0
     first = jnp.where(upside_down, 1 - u, u) ** (1 / (samples - 1))  # 1 - d_1
     own_key = jax.random.fold_in(site_key(key, site.name), samples)

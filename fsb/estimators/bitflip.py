@@ -75,7 +75,7 @@ def ugc() -> Estimator:
     def estimate(site, change, key):
         chosen, other = flip(site, key)
         flipped = weigh(change(other), bitflip_weight(site, chosen))
-        u, other = antithesis(site, key)
+        u, other = antithesis(site)
         pair = weigh(change(other), disarm_weight(u, site.z, other, site.eta, site.dist))
         nearly_certain = jax.nn.sigmoid(-jnp.abs(site.eta)) < 1 / (2 * units(site))
         return jnp.where(nearly_certain, flipped, pair)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli
 from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.local import mean_slope
-from fsb.sites import Site, site_key
+from fsb.sites import Site
 from fsb.types import Array, Estimator
 
 
@@ -78,18 +78,18 @@ def antithetic(name: str, weight: Callable[..., Array]) -> Estimator:
     """The estimator g = (f(z') - f(z)) weight(u, z, z', eta, dist), layer by layer."""
 
     def estimate(site, change, key):
-        u, other = antithesis(site, key)
+        u, other = antithesis(site)
         return weigh(change(other), weight(u, site.z, other, site.eta, site.dist))
 
     return layerwise(name, estimate, Bernoulli)
 
 
-def antithesis(site: Site, key: Array) -> tuple[Array, Array]:
-    """The noise u of a site of ``ancestral(key)``, and the value sampled from 1 - u.
+def antithesis(site: Site) -> tuple[Array, Array]:
+    """The noise u of a sampled site, and the value sampled from 1 - u.
 
     u is mirrored on the grid of the noise, so 1 - u also lies in [0, 1) and a unit with p = 1 is
     always high.
     """
     # The barrier keeps the compiler from recomputing u for each use.
-    u = jax.lax.optimization_barrier(site.dist.noise(site_key(key, site.name), site.eta))
+    u = jax.lax.optimization_barrier(site.noise)
     return u, site.dist.from_noise(1 - jnp.finfo(u.dtype).eps - u, site.eta)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, mean_of_others, score, weigh
-from fsb.sites import Site, ancestral, frozen, per_example, serve_all, shifted
+from fsb.sites import Site, ancestral, frozen, per_example, serve_all, serve_batch, shifted
 from fsb.types import Array, Aux, Estimator, Run
 
 
@@ -59,7 +59,7 @@ def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Esti
         return (jnp.full(len(sites), alpha, jnp.float32) if learn else ()), ()
 
     def surrogate(run, control, state, key):
-        losses, sites, slopes = sensitive_runs(run, key, samples)
+        losses, sites, slopes = sensitive_runs("double_cv", run, key, samples)
         signals, corrections = jax.lax.stop_gradient(losses), []
         alphas = control if learn else [alpha] * len(sites)
         for a, site, slope in zip(alphas, sites, slopes, strict=True):
@@ -80,13 +80,14 @@ def double_cv(samples: int = 2, alpha: float = -1.0, learn: bool = True) -> Esti
 
 
 def sensitive_runs(
-    run: Run, key: Array, samples: int
+    name: str, run: Run, key: Array, samples: int
 ) -> tuple[Array, tuple[Site, ...], tuple[Array, ...]]:
     """``several_runs``, with the partial derivatives of each run's losses in its sites' values.
 
     Partial: all other values are held fixed. All arrays have a leading axis [n].
     """
-    _, shapes = jax.eval_shape(lambda: run(ancestral(key)))
+    losses, shapes = jax.eval_shape(lambda: run(ancestral(key)))
+    serve_batch(name, losses, shapes)
     zeros = {site.name: jnp.zeros(site.z.shape, site.z.dtype) for site in shapes}
 
     def one(key):

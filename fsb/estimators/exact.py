@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fsb.errors import FsbError
-from fsb.sites import Site, ancestral, per_example, replay
+from fsb.sites import Site, ancestral, per_example, replay, serve_batch
 from fsb.types import Array, Aux, Estimator
 
 
@@ -41,7 +41,8 @@ def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
         losses, sites = jax.eval_shape(lambda: run(ancestral(key)))
         if not sites:  # nothing is sampled: there is one state
             return run(ancestral(key))[0], Aux(0.0, state, {})
-        values = enumerate_sites(sites, losses.shape[0], max_states)
+        serve_batch("exact", losses, sites, shared=True)
+        values = enumerate_sites(sites, max_states)
 
         def weighted(values):
             losses, sites = run(replay(values))
@@ -54,7 +55,7 @@ def exact(max_states: int = 2**16, states_at_once: int = 1024) -> Estimator:
     return Estimator(lambda key, sites: ((), ()), surrogate)
 
 
-def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dict[str, Array]:
+def enumerate_sites(sites: tuple[Site, ...], max_states: int) -> dict[str, Array]:
     """All joint values of the sites: name -> [states, B, D...]."""
     supports = [_support(site) for site in sites]
     units = [math.prod(jax.eval_shape(_log_prob, site).shape[1:]) for site in sites]
@@ -71,10 +72,6 @@ def enumerate_sites(sites: tuple[Site, ...], batch: int, max_states: int) -> dic
     )
     values, start = {}, 0
     for site, support, n in zip(sites, supports, units, strict=True):
-        if site.z.shape[0] != batch:
-            raise FsbError(
-                f"exact: site {site.name!r} has {site.z.shape[0]} examples, the losses have {batch}"
-            )
         index = np.stack(digits[start : start + n], -1).astype(np.int32)
         value = support[index].reshape(states, 1, *site.z.shape[1:])
         values[site.name] = jnp.broadcast_to(value, (states, *site.z.shape))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,8 @@ import jax
 from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
 from fsb.errors import FsbError
-from fsb.sites import Site, serve, site_key
-from fsb.types import Array, Aux, Distribution, Estimator, Eta, PyTree, Rule
+from fsb.sites import Site, sampler, serve, site_key
+from fsb.types import Array, Aux, Distribution, Estimator, Eta, PRNGKey, PyTree, Rule
 
 
 def plain_noise(key: Array, eta: Eta, dist: Distribution) -> Array:
@@ -47,17 +48,23 @@ def local(
     return Estimator(lambda key, sites: ((), ()), surrogate, rule)
 
 
-def ruled(rule: Rule, key: Array):
+@sampler
+class ruled:
     """A sampler that applies a rule at every site."""
 
-    def sampler(name, dist, eta):
+    rule: Rule = field(metadata={"static": True})
+    key: PRNGKey
+
+    def __call__(self, name, dist, eta):
+        rule = self.rule
         try:
-            z, hard = rule.draw(rule.noise(site_key(key, name), eta, dist), eta, dist)
+            z, hard = rule.draw(rule.noise(site_key(self.key, name), eta, dist), eta, dist)
         except FsbError as error:
             raise FsbError(f"site {name!r}: {error}") from None
         return Site(name, dist, eta, z, hard)
 
-    return sampler
+    def block(self, block):
+        return ruled(self.rule, block.keys(self.key))
 
 
 class Drawn(NamedTuple):

@@ -70,7 +70,7 @@ def local_expectation(samples: int = 1, memory: int = 2**28) -> Estimator:
         changes = at_flips(change, site.z, others, most // samples)
         return ESTIMATES[type(site.dist)](site, others, changes)
 
-    one = layerwise("local_expectation", estimate, Bernoulli, Categorical)
+    one = layerwise("local_expectation", estimate, Bernoulli, Categorical, shared=False)
     return one if samples == 1 else average(one, samples)
 
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fsb.estimators._attach import attach_all, score, weigh
+from fsb.estimators._attach import attach_all, one_run, score, weigh
 from fsb.estimators._baselines import init_all, reduce_all, reduction
-from fsb.sites import Site, ancestral, frozen, mean, per_example, replay, shifted
+from fsb.estimators._turns import over_turns
+from fsb.sites import Site, mean, per_turn, replay, serve_no_scan, shifted
 from fsb.types import Array, Estimator, Eta, Run
 
 
@@ -67,10 +68,12 @@ def muprop(
     part = reduction("muprop", centering, normalization, baseline, hidden, decay)
 
     def init(key, sites):
+        if rollout:
+            serve_no_scan("muprop(rollout=True)", sites, "rollout=False")
         return init_all(part, key, sites)
 
     def surrogate(run, control, state, key):
-        losses, sites = run(frozen(ancestral(key)))
+        losses, sites = one_run("muprop", run, key)
         if rollout:
             around = [expand(run, sites[:i], [site])[0] for i, site in enumerate(sites)]
         else:
@@ -109,8 +112,9 @@ def expand(run: Run, above: Iterable[Site], sites: Iterable[Site]) -> list[Point
 
 
 def residual(losses: Array, site: Site, point: Point) -> Array:
-    """f(z) - f(zb) - f'(zb) (z - zb), [B]."""
-    return losses - point.losses - per_example(point.slope * (site.z - point.z))
+    """f(z) - f(zb) - f'(zb) (z - zb), [B], or [B, T...] in scans."""
+    linear = per_turn(point.slope * (site.z - point.z), site)
+    return over_turns(losses - point.losses, site) - linear
 
 
 def pull(site: Site, slope: Array) -> Eta:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 import jax
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
 from fsb.estimators.average import average
-from fsb.sites import Site, site_key
-from fsb.types import Aux, Estimator
+from fsb.sites import Site, sampler, site_key
+from fsb.types import Array, Aux, Estimator, PRNGKey, Rule
 
 
 def noise_operator(
@@ -57,24 +59,36 @@ def noise_operator(
         return average(estimator, samples)
     rule = estimator.rule
 
-    def neighbour(key, own):
-        def sampler(name, dist, eta):
-            keep_key, fresh_key = jax.random.split(site_key(own, name))
-            shared = rule.noise(site_key(key, name), eta, dist)
-            fresh = rule.noise(fresh_key, eta, dist)
-            units = jax.eval_shape(dist.entropy, eta).shape
-            keep = jax.random.bernoulli(keep_key, rho, units)
-
-            def mix(a, b):
-                return jnp.where(keep.reshape(units + (1,) * (a.ndim - keep.ndim)), a, b)
-
-            return Site(name, dist, eta, *rule.draw(jax.tree.map(mix, shared, fresh), eta, dist))
-
-        return sampler
-
     def surrogate(run, control, state, key):
         keys = jax.random.split(key, samples)
-        losses = jax.vmap(lambda own: run(neighbour(key, own))[0])(keys)
+        losses = jax.vmap(lambda own: run(neighbour(rule, rho, key, own))[0])(keys)
         return losses.mean(0), Aux(0.0, state, {})
 
     return Estimator(estimator.init, surrogate)
+
+
+@sampler
+class neighbour:
+    """Applies a rule to noise that is shared with probability rho, unit by unit, or else fresh."""
+
+    rule: Rule = field(metadata={"static": True})
+    rho: Array | float
+    key: PRNGKey
+    own: PRNGKey
+
+    def __call__(self, name, dist, eta):
+        rule = self.rule
+        keep_key, fresh_key = jax.random.split(site_key(self.own, name))
+        shared = rule.noise(site_key(self.key, name), eta, dist)
+        fresh = rule.noise(fresh_key, eta, dist)
+        units = jax.eval_shape(dist.entropy, eta).shape
+        keep = jax.random.bernoulli(keep_key, self.rho, units)
+
+        def mix(a, b):
+            return jnp.where(keep.reshape(units + (1,) * (a.ndim - keep.ndim)), a, b)
+
+        return Site(name, dist, eta, *rule.draw(jax.tree.map(mix, shared, fresh), eta, dist))
+
+    def block(self, block):
+        keys = block.keys(self.key), block.keys(self.own)
+        return neighbour(self.rule, block.every(self.rho), *keys)

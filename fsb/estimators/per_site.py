@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import field
 
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
 from fsb.estimators.local import ruled
-from fsb.sites import Sampler, Site, ancestral, frozen
+from fsb.sites import Block, Sampler, Site, ancestral, frozen, sampler
 from fsb.types import Array, Aux, Estimator, Run
 
 
@@ -44,7 +45,7 @@ def only(names: Collection[str], estimator: Estimator) -> Estimator:
     def surrogate(run, control, state, key):
         if estimator.rule is not None:
             own = dict.fromkeys(chosen, ruled(estimator.rule, key))
-            losses, _ = run(_mixed(own, frozen(ancestral(key))))
+            losses, _ = run(mixed(own, frozen(ancestral(key))))
             return losses, Aux(0.0, state, {})
         return estimator.surrogate(_part(run, chosen, {}), control, state, key)
 
@@ -104,7 +105,7 @@ def per_site(estimators: Mapping[str, Estimator]) -> Estimator:
 
     def surrogate(run, control, state, key):
         own = {name: ruled(rule, key) for name, rule in rules.items()}
-        plain = run(_mixed(own, frozen(ancestral(key))))[0]
+        plain = run(mixed(own, frozen(ancestral(key))))[0]
         losses, objective, after = plain, jnp.float32(0), []
         metrics: dict[str, Array] = {}
         for (estimator, names), c, s in zip(groups, control, state, strict=True):
@@ -128,20 +129,47 @@ def _part(run: Run, names: Collection[str], own: Mapping[str, Sampler]) -> Run:
     """
 
     def part(sampler):
-        def mixed(name, dist, eta):
-            site = sampler(name, dist, eta)
-            if name in names or not site.drawn:
-                return site
-            return own.get(name, frozen(sampler))(name, dist, eta)
-
-        losses, sites = run(mixed)
+        losses, sites = run(partly(sampler, own, tuple(names)))
         return losses, _named(sites, names)
 
     return part
 
 
-def _mixed(own: Mapping[str, Sampler], otherwise: Sampler) -> Sampler:
-    return lambda name, dist, eta: own.get(name, otherwise)(name, dist, eta)
+@sampler
+class mixed:
+    """Some sites by samplers of their own, all others by one."""
+
+    own: Mapping[str, Sampler]
+    otherwise: Sampler
+
+    def __call__(self, name, dist, eta):
+        return self.own.get(name, self.otherwise)(name, dist, eta)
+
+    def block(self, block):
+        return mixed(_blocks(self.own, block), self.otherwise.block(block))
+
+
+@sampler
+class partly:
+    """A sampler of the named sites; others that it would draw are sampled as in ``_part``."""
+
+    sampler: Sampler
+    own: Mapping[str, Sampler]
+    names: tuple[str, ...] = field(metadata={"static": True})
+
+    def __call__(self, name, dist, eta):
+        site = self.sampler(name, dist, eta)
+        if name in self.names or not site.drawn:
+            return site
+        return self.own.get(name, frozen(self.sampler))(name, dist, eta)
+
+    def block(self, block):
+        names = tuple(block.inside(dict.fromkeys(self.names)))
+        return partly(self.sampler.block(block), _blocks(self.own, block), names)
+
+
+def _blocks(samplers: Mapping[str, Sampler], block: Block) -> dict[str, Sampler]:
+    return {name: each.block(block) for name, each in block.inside(samplers).items()}
 
 
 def _named(sites: tuple[Site, ...], names: Collection[str]) -> tuple[Site, ...]:

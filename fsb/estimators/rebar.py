@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,19 @@ from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, score, weigh
 from fsb.estimators._baselines import features, mlp, new_mlp
+from fsb.estimators._turns import at_turn, each_turn, values_until
 from fsb.estimators.local import check_temperature
-from fsb.sites import Site, ancestral, per_example, relaxed, replay, serve_all, site_key
+from fsb.sites import (
+    Sampler,
+    Site,
+    ancestral,
+    given,
+    per_example,
+    relaxed,
+    serve_all,
+    serve_batch,
+    site_key,
+)
 from fsb.types import Array, Aux, Estimator, PyTree, Run
 
 
@@ -122,7 +134,8 @@ def relaxed_control(
     def first(key: Array, site: Site) -> PyTree:
         control: dict[str, Any] = {k: jnp.float32(v) for k, v in start.items() if learned[k]}
         if hidden:
-            inputs = jax.eval_shape(features, (site.z, site.eta)).shape[1]
+            one = jax.eval_shape(lambda site: at_turn(site, 0), site) if site.scans else site
+            inputs = jax.eval_shape(features, (one.z, one.eta)).shape[1]
             control["network"] = new_mlp(site_key(key, site.name), inputs, hidden)
         return control
 
@@ -132,33 +145,49 @@ def relaxed_control(
 
     def surrogate(run, control, state, key):
         losses, sites = run(ancestral(key))
-        estimates = [
-            estimate(run, losses, sites, layer, start | control[site.name], key)
-            for layer, site in enumerate(sites)
-        ]
+        serve_batch(name, losses, sites)
+
+        def at_layer(layer, site):
+            knobs = start | control[site.name]
+
+            def at_one(site, turn, key):
+                c = relaxed_run(run, sites, layer, turn, relaxed(whole, temperature_of(knobs)))
+                return estimate(c, losses, site, knobs, key)
+
+            return each_turn(site, key, at_one)
+
+        whole = key
+        estimates = [at_layer(*pair) for pair in enumerate(sites)]
         square = sum(per_example(g.astype(jnp.float32) ** 2) for g in estimates)
         return attach_all(losses, sites, estimates), Aux(jnp.mean(square), state, {})
 
     return Estimator(init, surrogate)
 
 
-def estimate(
-    run: Run, losses: Array, sites: tuple[Site, ...], layer: int, knobs: PyTree, key: Array
-) -> Array:
-    """g of one layer, [B, D...], differentiable in the parameters of its control variate."""
-    site, temperature = sites[layer], jnp.exp(knobs["log_temperature"])
-    dist: Any = site.dist
-    above = {other.name: other.z for other in sites[:layer]}
-    below = relaxed(key, temperature)
-    u = dist.noise(site_key(key, site.name), site.eta)
-    v = dist.noise(site_key(jax.random.fold_in(key, 1), site.name), site.eta)
+def temperature_of(knobs: PyTree) -> Array:
+    return jnp.exp(knobs["log_temperature"])
+
+
+def relaxed_run(
+    run: Run, sites: tuple[Site, ...], layer: int, turn: Any, below: Sampler
+) -> Callable[[Array], Array]:
+    """c: the losses [B] as a function of the relaxed value of one site, relaxed below it."""
+    held = [replace(site, z=jax.lax.stop_gradient(site.z)) for site in sites]
 
     def c(soft):
-        def sampler(name, dist, eta):
-            here = name == site.name
-            return Site(name, dist, eta, soft, soft) if here else below(name, dist, eta)
+        values, until = values_until(tuple(held), layer, turn, soft)
+        return run(given(values, below, until))[0]
 
-        return run(replay(above, sampler))[0]
+    return c
+
+
+def estimate(
+    c: Callable[[Array], Array], losses: Array, site: Site, knobs: PyTree, key: Array
+) -> Array:
+    """g of one layer, [B, D...], differentiable in the parameters of its control variate."""
+    dist: Any = site.dist
+    u: Any = site.noise
+    v = dist.noise(site_key(jax.random.fold_in(key, 1), site.name), site.eta)
 
     def r(soft):  # eta is held constant, as in c
         return mlp(knobs["network"], features((soft, site.eta)))
@@ -169,7 +198,8 @@ def estimate(
         def difference(eta):
             zetas = dist.perturb(u, eta), dist.conditional(v, eta, site.hard)
             at_free, at_given = (
-                function(dist.soften(zeta, temperature).astype(eta.dtype)) for zeta in zetas
+                function(dist.soften(zeta, temperature_of(knobs)).astype(eta.dtype))
+                for zeta in zetas
             )
             return (at_free - at_given).sum(), at_given
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fsb.estimators._attach import attach_all, score, weigh
+from fsb.estimators._attach import attach_all, one_run, score, weigh
 from fsb.estimators._baselines import Reduction, init_all, reduce_all, reduction
-from fsb.sites import ancestral, frozen
+from fsb.estimators._turns import over_turns
 from fsb.types import Estimator
 
 
@@ -53,7 +53,8 @@ def reinforce(
     >>> (value.item(), grad.item()) in {(4.0, 2.0), (0.0, 0.0)}
     True
     """
-    return reduced(reduction("reinforce", centering, normalization, baseline, hidden, decay))
+    part = reduction("reinforce", centering, normalization, baseline, hidden, decay)
+    return reduced("reinforce", part)
 
 
 def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
@@ -85,18 +86,19 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     >>> float(abs(first.params).max()) > 9 and float(abs(second.params).max()) < 0.1
     True
     """
-    return reduced(reduction("nvil", True, True, True, hidden, decay))
+    return reduced("nvil", reduction("nvil", True, True, True, hidden, decay))
 
 
-def reduced(part: Reduction) -> Estimator:
+def reduced(name: str, part: Reduction) -> Estimator:
     """Multiplies the reduced losses of one run by the score at each site."""
 
     def init(key, sites):
         return init_all(part, key, sites)
 
     def surrogate(run, control, state, key):
-        losses, sites = run(frozen(ancestral(key)))
-        signals, aux = reduce_all(part, [losses] * len(sites), sites, control, state)
+        losses, sites = one_run(name, run, key, shared=True)
+        signals = [over_turns(losses, site) for site in sites]
+        signals, aux = reduce_all(part, signals, sites, control, state)
         estimates = [weigh(s, score(site)) for s, site in zip(signals, sites, strict=True)]
         return attach_all(losses, sites, estimates), aux
 

@@ -43,7 +43,7 @@ def rloo(samples: int = 2) -> Estimator:
         raise FsbError(f"rloo: samples={samples}: it must be at least 2")
 
     def surrogate(run, control, state, key):
-        losses, sites = several_runs(run, key, samples)
+        losses, sites = several_runs("rloo", run, key, samples)
         signals = losses - mean_of_others(losses)
         return jax.vmap(attach_scores)(losses, sites, signals).mean(0), Aux(0.0, state, {})
 

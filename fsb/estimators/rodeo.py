@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -86,7 +88,7 @@ def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float =
         ], ()
 
     def surrogate(run, control, state, key):
-        losses, sites, slopes = sensitive_runs(run, key, samples)
+        losses, sites, slopes = sensitive_runs("rodeo", run, key, samples)
         signals, baselines, extras = jax.lax.stop_gradient(losses), 0, []
         for own, site, slope in zip(control, sites, slopes, strict=True):
             scalar, vector = stein(own, site, slope, jax.lax.stop_gradient(losses))
@@ -113,8 +115,11 @@ def stein(
     control: dict[str, PyTree], site: Site, slopes: Array, losses: Array
 ) -> tuple[Array, Array]:
     """(A h_i)(z_i) [n, B] and (A h-tilde_i)(z_i) [n, B, D...] for one layer of n runs."""
+    # In a scan every turn of an example is an example of its own, with the loss of all turns.
     samples, batch = losses.shape
-    bits = site.dist.decode(site.z).reshape(samples, batch, -1)
+    turns = math.prod(site.z.shape[2 : 2 + len(site.scans)])
+    losses = jnp.repeat(losses, turns, 1)
+    bits = site.dist.decode(site.z).reshape(samples, batch * turns, -1)
     eta, z, mean, g = (
         x.reshape(bits.shape) for x in (site.eta, site.z, site.dist.mean(site.eta), slopes)
     )
@@ -137,4 +142,5 @@ def stein(
     here, there = (sum(x) / (samples - 1) for x in zip(*pairs, strict=True))
     scalars = (q[..., None] * (there - here)).sum(2)  # A applied to H and to H-tilde
     vector = (bits - p) * scalars[..., 1:] - q * sign * there[..., 1]
-    return scalars[..., 0], vector.reshape(site.z.shape)
+    total = scalars[..., 0].reshape(samples, batch, turns).sum(-1)
+    return total, vector.reshape(site.z.shape)

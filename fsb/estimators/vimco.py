@@ -50,7 +50,7 @@ def vimco(samples: int = 5) -> Estimator:
         raise FsbError(f"vimco: samples={samples}: it must be at least 2")
 
     def surrogate(run, control, state, key):
-        losses, sites = several_runs(run, key, samples)
+        losses, sites = several_runs("vimco", run, key, samples)
         attached = jax.vmap(attach_scores)(jnp.zeros_like(losses), sites, signals(losses))
         return negative_bound(losses) + attached.sum(0), Aux(0.0, state, {})
 

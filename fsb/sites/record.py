@@ -1,0 +1,102 @@
+"""Runs: a loss, called with a function that samples its sites and records them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+
+from fsb.errors import FsbError
+from fsb.sites.misplaced import refuse_misplaced
+from fsb.sites.samplers import Sampler, ancestral
+from fsb.sites.site import Site, per_example
+from fsb.types import Array, Distribution, Eta, Loss, PyTree, Run, Sample
+
+T = TypeVar("T")
+
+
+class Recorder:
+    """``sample(name, dist, eta) -> z``: the function that a model calls, and the sites it sampled.
+
+    sampler: gives the sites their values.
+    batched: whether the first axis of the sites counts examples; not so within ``fsb.vmap``.
+    sites: those sampled until now, in ancestral order.
+    """
+
+    def __init__(self, sampler: Sampler, batched: bool = True):
+        self.sampler, self.batched = sampler, batched
+        self.sites: list[Site] = []
+        self._trace = jax.extend.core.get_opaque_trace_state(convention="flax")
+
+    def __call__(self, name: str, dist: Distribution, eta: Eta) -> Array:
+        self.check(name)
+        self.add(self.sampler(name, dist, eta))
+        return self.sites[-1].z
+
+    def check(self, name: str) -> None:
+        """Refuses a site within a transformation that this function knows nothing of."""
+        if jax.extend.core.get_opaque_trace_state(convention="flax") != self._trace:
+            refuse_misplaced(name)
+
+    def add(self, *sites: Site) -> None:
+        """Records sites.
+
+        Raises:
+          FsbError: if two sites have the same name.
+        """
+        for site in sites:
+            if any(other.name == site.name for other in self.sites):
+                raise FsbError(
+                    f"site {site.name!r} was sampled twice in one run; give each its own name"
+                )
+            self.sites.append(site)
+
+
+def collect_sites(
+    model: Callable[[Sample], T], sampler: Sampler, batched: bool = True
+) -> tuple[T, tuple[Site, ...]]:
+    """Runs ``model(sample)`` and returns its result with the sites it sampled, in ancestral order.
+
+    Raises:
+      FsbError: if two sites have the same name, or one is sampled within a transformation of JAX.
+    """
+    sample = Recorder(sampler, batched)
+    return model(sample), tuple(sample.sites)
+
+
+def bind(loss: Loss, params: PyTree) -> Run:
+    """Returns the run of ``loss`` at ``params``: ``run(sampler) -> (losses [B], sites)``.
+
+    Raises:
+      FsbError: when the run is called, if two sites have the same name or the losses are not [B].
+
+    >>> import jax, jax.numpy as jnp
+    >>> from fsb.distributions import Bernoulli
+    >>> def loss(params, sample):
+    ...     return sample("b", Bernoulli(), params).sum(-1)
+    >>> losses, sites = bind(loss, jnp.full((2, 3), 1000.0))(ancestral(jax.random.key(0)))
+    >>> losses.tolist(), sites[0].name, sites[0].z.shape
+    ([3.0, 3.0], 'b', (2, 3))
+    """
+
+    def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
+        losses, sites = collect_sites(lambda sample: loss(params, sample), sampler)
+        shape = jnp.shape(losses)
+        if len(shape) != 1:
+            raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
+        weights = [per_example(s.log_weight) for s in sites if s.log_weight is not None]
+        if weights:
+            total = sum(weights)
+            losses = losses * jnp.exp(total - jax.lax.stop_gradient(total))
+        return losses, sites
+
+    return run
+
+
+def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
+    """The sites of a loss, with shapes in place of arrays; nothing is computed."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
