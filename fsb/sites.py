@@ -14,6 +14,7 @@ from typing import TypeVar, no_type_check
 import jax
 from jaxtyping import Float
 
+from fsb.constraints import checked_losses, checked_site
 from fsb.errors import FsbError
 from fsb.types import Array, Distribution, Eta, Loss, PRNGKey, PyTree, Relaxable, Run, Sample
 
@@ -145,7 +146,7 @@ def collect_sites(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tu
     def sample(name: str, dist: Distribution, eta: Eta) -> Array:
         if any(site.name == name for site in sites):
             raise FsbError(f"site {name!r} was sampled twice in one run; give each its own name")
-        sites.append(sampler(name, dist, eta))
+        sites.append(sampler(name, dist, checked_site(name, dist, eta)))
         return sites[-1].z
 
     return model(sample), tuple(sites)
@@ -168,10 +169,7 @@ def bind(loss: Loss, params: PyTree) -> Run:
 
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
         losses, sites = collect_sites(lambda sample: loss(params, sample), sampler)
-        shape = jax.numpy.shape(losses)
-        if len(shape) != 1:
-            raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
-        return losses, sites
+        return checked_losses(losses), sites
 
     return run
 
