@@ -67,7 +67,7 @@ def checked_site(name: str, dist: Distribution, eta: Eta) -> Eta:
     if missing or not hasattr(dist, "reparameterized"):
         raise FsbError(
             f"{where}: the second argument must be a distribution, such as Bernoulli(), "
-            f"not {described(dist)}, which lacks {', '.join(missing) or 'reparameterized'}"
+            f"not {described(dist)}; it has no {(missing or ['reparameterized'])[0]}"
         )
     leaves = jax.tree.leaves(eta)
     if not any(hasattr(leaf, "shape") for leaf in leaves):

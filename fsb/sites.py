@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from fsb.constraints import checked_losses, checked_site
 from fsb.errors import FsbError
+from fsb.runtime.trees import arrays
 from fsb.types import Array, Distribution, Eta, Loss, PRNGKey, PyTree, Relaxable, Run, Sample
 
 T = TypeVar("T")
@@ -177,7 +178,8 @@ def bind(loss: Loss, params: PyTree) -> Run:
 def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
     """The sites of a loss, with shapes in place of arrays; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
+    leaves, rebuild = arrays(params)
+    return jax.eval_shape(lambda p, k: bind(loss, rebuild(p))(ancestral(k))[1], leaves, key)
 
 
 def serve(name: str, dist: Distribution, *families: type) -> None:

@@ -11,7 +11,7 @@ import fsb
 
 SINGLE = jnp.full((4, 1), 1.5)
 ROW = jnp.array([[0.5, 1.0, 2.0]])
-EYE = jnp.eye(2)[None]
+EYE = jnp.eye(2)[None, None]
 
 # dist, eta with units [4, 3], the shape of z
 FAMILIES = {
@@ -88,7 +88,7 @@ def test_three_units_of_one_location(make, key):
     draws = np.asarray(fsb.sample_gradients(make(), loss, scale, key, 100_000), np.float64)[:, 0]
     error = draws.std(0) / np.sqrt(len(draws))
     assert (abs(draws.mean(0) - 2 * np.asarray(scale[0])) < 4 * error).all()
-    assert error.max() < 0.05
+    assert error.max() < 0.1
 
 
 def test_shapes_that_do_not_fit(key):
