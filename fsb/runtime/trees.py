@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
 from fsb.types import PyTree
 
@@ -82,16 +83,17 @@ def call(f: Callable, *args: PyTree) -> Any:
     >>> float(first), float(call(f, jnp.float32(1)))
     (2.0, 6.0)
     """
-    fresh = jax.jit(lambda *args: f(*args))
-    traced = fresh.trace(*args)
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, traced.jaxpr.consts))):
-        return fresh(*args)  # inside another transformation, which compiles the whole
-    lowered = traced.lower()
-    places = tuple(str(getattr(leaf, "sharding", "")) for leaf in jax.tree.leaves(args))
+    program, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+    leaves, run = jax.tree.leaves(args), jaxpr_as_fun(program)
+    structure = jax.tree.structure(shape)
+    if any(isinstance(x, jax.core.Tracer) for x in [*leaves, *program.consts]):
+        return jax.tree.unflatten(structure, run(*leaves))  # the outer transformation compiles
+    lowered = jax.jit(run).lower(*leaves)
+    places = tuple(str(getattr(leaf, "sharding", "")) for leaf in leaves)
     text = hashlib.sha256(lowered.as_text().encode()).digest()
-    key = (text, lowered.in_tree, lowered.out_tree, str(lowered.in_avals), places)
+    key = (text, str(lowered.in_avals), places)
     if key not in _compiled:
         if len(_compiled) == KEPT:
             del _compiled[next(iter(_compiled))]
         _compiled[key] = lowered.compile()
-    return _compiled[key](*args)
+    return jax.tree.unflatten(structure, _compiled[key](*leaves))
