@@ -43,6 +43,15 @@ def choose(name: str, word: str, options: Mapping[str, T]) -> T:
     return options[word]
 
 
+def known(setting: Any) -> bool:
+    """Whether a setting has a value now; if a JAX transformation traces it, it has none to check.
+
+    >>> known(0.5), jax.vmap(lambda t: jnp.float32(known(t)))(jnp.ones(1)).tolist()
+    (True, [0.0])
+    """
+    return not isinstance(setting, jax.core.Tracer)
+
+
 def checked_site(name: str, dist: Distribution, eta: Eta) -> Eta:
     """Checks the arguments of ``sample(name, dist, eta)`` and returns eta in canonical form.
 

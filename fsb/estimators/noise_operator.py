@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import known
 from fsb.errors import FsbError
 from fsb.estimators.average import average
 from fsb.sites import Site, site_key
@@ -47,7 +48,7 @@ def noise_operator(
     >>> draws(fsb.noise_operator(fsb.darn())) > draws(fsb.average(fsb.darn(), 5))
     True
     """
-    if not 0 <= rho <= 1:
+    if known(rho) and not 0 <= rho <= 1:
         raise FsbError(f"noise_operator: rho={rho}: it must lie in [0, 1]")
     if samples < 1:
         raise FsbError(f"noise_operator: samples={samples}: it must be at least 1")
