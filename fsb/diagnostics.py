@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from fsb.constraints import checked_losses
 from fsb.errors import FsbError
 from fsb.estimators import exact
 from fsb.gradients import init, stateful_value_and_grad, value_and_grad
+from fsb.runtime.trees import arrays, call
 from fsb.sites import ancestral, bind, replay
 from fsb.types import Array, Estimator, Loss, PRNGKey, PyTree
 
@@ -48,14 +50,15 @@ def sample_gradients(
         raise FsbError(f"num_samples={num_samples}, chunk_size={chunk_size}: both must be positive")
     if fitted is None:
         fitted = init(estimator, loss, params, jax.random.fold_in(key, 0))
-    return _sample_gradients(estimator, loss, params, fitted, key, num_samples, chunk_size)
+    leaves, rebuild = arrays(params)
 
+    def draws(leaves, fitted, key):
+        estimate, params = stateful_value_and_grad(estimator, loss), rebuild(leaves)
+        keys = jax.random.split(key, num_samples)
+        one = lambda key: estimate(params, *fitted, key).params
+        return jax.lax.map(one, keys, batch_size=chunk_size)
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 5, 6))
-def _sample_gradients(estimator, loss, params, fitted, key, num_samples, chunk_size):
-    estimate = stateful_value_and_grad(estimator, loss)
-    keys = jax.random.split(key, num_samples)
-    return jax.lax.map(lambda k: estimate(params, *fitted, k).params, keys, batch_size=chunk_size)
+    return call(draws, leaves, fitted, key)
 
 
 def exact_gradient(loss: Loss, params: PyTree, max_states: int = 2**16) -> PyTree:
@@ -69,12 +72,9 @@ def exact_gradient(loss: Loss, params: PyTree, max_states: int = 2**16) -> PyTre
     >>> fsb.exact_gradient(loss, jnp.zeros((1, 1)))
     Array([[0.25]], dtype=float32)
     """
-    return _exact_gradient(loss, params, max_states)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _exact_gradient(loss, params, max_states):
-    return value_and_grad(exact(max_states), loss)(params, jax.random.key(0))[1]
+    leaves, rebuild = arrays(params)
+    estimate = value_and_grad(exact(max_states), loss)
+    return call(lambda leaves: estimate(rebuild(leaves), jax.random.key(0))[1], leaves)
 
 
 def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: PRNGKey) -> int:
@@ -92,7 +92,7 @@ def evaluations(estimator: Estimator, loss: Loss, params: PyTree, key: PRNGKey) 
         return np.ones_like(total)
 
     def counted(params, sample):
-        losses = loss(params, sample)
+        losses = checked_losses(loss(params, sample))
         total = jax.lax.stop_gradient(losses.sum())
         one = jax.pure_callback(increment, total, total, vmap_method="sequential")
         return losses * one  # both value and derivative depend on it, so it is never elided

@@ -45,10 +45,15 @@ class Distribution(Protocol):
     across units ([B, D...], plus an event axis if there is one).
     ``mean(eta)`` is E[z]; ``log_prob(eta, z)`` and ``entropy(eta)`` are in nats, one value per unit
     ([B, D...], without the event axis).
-    ``support(eta)`` lists the values that one unit can take; it raises ``FsbError`` if there are
-    infinitely many. ``decode(z)`` maps z to the distribution's natural scale, which is [0, 1] for
+    ``support(eta)`` lists the K values that one unit can take, along its first axis: [K] for units
+    that are numbers, [K, event] for vectors. It raises ``FsbError`` if there are infinitely many.
+    ``decode(z)`` maps z to the distribution's natural scale, which is [0, 1] for
     Boolean units in any encoding. ``reparameterized`` states whether ``sample`` is differentiable
     with respect to eta.
+
+    A distribution may also have a method ``canonical(eta)``, which ``sample`` applies at every site
+    before anything else: it returns eta with every parameter expanded to the shape of the units,
+    and with infinite logits replaced by finite ones of the same meaning.
     """
 
     @property

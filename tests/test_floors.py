@@ -24,8 +24,8 @@ CONFIGS = configs_dir()
 # An import goes to a higher row only; a folder is one room, and within it no import is circular.
 FLOORS = (
     "errors",
-    "types constraints",
-    "runtime",
+    "types",
+    "constraints runtime",
     "distributions sites",
     "estimators networks",
     "gradients objectives fourier optimizers bayesbinn",

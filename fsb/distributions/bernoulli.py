@@ -60,8 +60,9 @@ class Bernoulli:
         return self.from_noise(self.noise(key, eta), eta)
 
     def noise(self, key: PRNGKey, eta: Units) -> Units:
-        """u ~ U[0, 1), one per unit."""
-        return uniform(key, eta.shape, noise_dtype(eta))
+        """u ~ U(0, 1), one per unit; never 0, which would make p = 1e-18 possible."""
+        u = uniform(key, eta.shape, noise_dtype(eta))
+        return jnp.maximum(u, jnp.finfo(u.dtype).epsneg)
 
     def from_noise(self, u: Units, eta: Units) -> Units:
         """high where u < sigmoid(eta), else low: an exact sample."""
@@ -137,7 +138,9 @@ def linear_log_prob(b: Array, eta: Array) -> Array:
 def _linear_log_prob_jvp(primals, tangents):
     (b, eta), (b_dot, eta_dot) = primals, tangents
     slope = jnp.clip(eta, -1e30, 1e30)
-    return linear_log_prob(b, eta), (b - jax.nn.sigmoid(eta)) * eta_dot + slope * b_dot
+    # b - sigmoid(eta), accurate also where the value is almost certain
+    score = b * jax.nn.sigmoid(-eta) - (1 - b) * jax.nn.sigmoid(eta)
+    return linear_log_prob(b, eta), score * eta_dot + slope * b_dot
 
 
 @jax.custom_jvp

@@ -12,12 +12,15 @@ from jaxtyping import Float
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.types import Array, Eta, PRNGKey, Units, Vectors
 
+LARGE = 1e30  # of logits; differences of two of them are finite
+
 
 @dataclass(frozen=True)
 class Categorical:
     """Independent K-valued units: eta [B, D..., K] are logits, z [B, D..., K] is one-hot.
 
-    All methods and their gradients are finite for finite logits of any size.
+    All methods and their gradients are finite for logits of any size. A value of logit -inf has
+    probability 0; the values whose logit is the largest share what infinite logits leave.
 
     >>> import jax, jax.numpy as jnp
     >>> Categorical().sample(jax.random.key(0), jnp.array([[[-1000.0, 0.0, 1000.0]]])).tolist()
@@ -25,6 +28,10 @@ class Categorical:
     """
 
     reparameterized: ClassVar[bool] = False
+
+    def canonical(self, eta: Vectors) -> Vectors:
+        """eta with logits beyond 1e30 replaced by finite ones of the same probabilities."""
+        return bounded(eta)
 
     def sample(self, key: PRNGKey, eta: Vectors) -> Vectors:
         return self.from_noise(self.noise(key, eta), eta)
@@ -35,12 +42,12 @@ class Categorical:
 
     def from_noise(self, gumbel: Vectors, eta: Vectors) -> Vectors:
         """One-hot argmax of eta + noise: an exact sample."""
-        best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
+        best = jnp.argmax(bounded(eta).astype(gumbel.dtype) + gumbel, -1)
         return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
 
     def perturb(self, gumbel: Vectors, eta: Float[Array, "*#batch k"]) -> Vectors:
         """zeta = log softmax(eta) + noise; its argmax is the draw."""
-        return jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel
+        return jax.nn.log_softmax(bounded(eta).astype(gumbel.dtype)) + gumbel
 
     def conditional(
         self, gumbel: Vectors, eta: Float[Array, "*#batch k"], hard: Float[Array, "*#batch k"]
@@ -58,13 +65,14 @@ class Categorical:
         return flat_softmax(zeta / temperature)
 
     def mean(self, eta: Vectors) -> Vectors:
-        return flat_softmax(eta)
+        return flat_softmax(bounded(eta))
 
     def log_prob(self, eta: Vectors, z: Vectors) -> Units:
         """sum_k z_k log softmax(eta)_k, [B, D...]; linear in z, so defined for relaxed z."""
-        return linear_log_prob(z, eta)
+        return linear_log_prob(z, bounded(eta))
 
     def entropy(self, eta: Vectors) -> Units:
+        eta = bounded(eta)
         return -(jax.nn.softmax(eta) * jax.nn.log_softmax(eta)).sum(-1)
 
     def support(self, eta: Eta) -> Float[Array, "k k"]:
@@ -73,6 +81,25 @@ class Categorical:
 
     def decode(self, z: Vectors) -> Vectors:
         return z
+
+
+@jax.custom_jvp
+def bounded(eta: Array) -> Array:
+    """eta within +-1e30, with the same softmax; ordinary logits are left as they are.
+
+    >>> bounded(jnp.array([jnp.inf, 0.0, -jnp.inf])).tolist() == bounded(
+    ...     jnp.array([0.0, -1e30, -1e30])
+    ... ).tolist()
+    True
+    """
+    top = eta.max(-1, keepdims=True)
+    below = jnp.where(eta == top, 0, eta - top)  # inf - inf would be nan
+    return jnp.maximum(jnp.where(abs(top) < LARGE, eta, below), -LARGE)
+
+
+@bounded.defjvp
+def _bounded_jvp(primals, tangents):
+    return bounded(primals[0]), tangents[0]
 
 
 def flat_softmax(eta: Array) -> Array:

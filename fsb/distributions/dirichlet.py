@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, gammaln
 from jaxtyping import Key
 
 from fsb.distributions.gamma import log_gamma
-from fsb.distributions.numeric import Numeric, Pair
+from fsb.distributions.numeric import Numeric, Pair, widely
 from fsb.types import Array, PRNGKey, Units, Vectors
 
 
@@ -38,9 +38,11 @@ class Dirichlet(Numeric):
     def mean(self, eta: Vectors) -> Vectors:
         return eta / eta.sum(-1, keepdims=True)
 
+    @widely
     def log_prob(self, eta: Vectors, z: Vectors) -> Units:
         return ((eta - 1) * jnp.log(z)).sum(-1) - log_beta(eta)
 
+    @widely
     def entropy(self, eta: Vectors) -> Units:
         total = eta.sum(-1)
         return (
@@ -62,24 +64,32 @@ class Beta(Numeric):
     [[0.25]]
     """
 
+    def stacked(self, eta: Pair) -> Vectors:
+        """The concentrations of a Dirichlet with two values, [B, D..., 2]."""
+        return jnp.stack(self.canonical(eta), -1)
+
     def noise(self, key: PRNGKey, eta: Pair) -> Key[Array, "*batch 2"]:
         """Two keys per unit, [B, D..., 2]."""
-        return Dirichlet().noise(key, jnp.stack(eta, -1))
+        return Dirichlet().noise(key, self.stacked(eta))
 
     def from_noise(self, keys: Key[Array, "*batch 2"], eta: Pair) -> Units:
-        log = log_gamma(keys, jnp.stack(eta, -1))
-        z = jax.nn.sigmoid(log[..., 0] - log[..., 1]).astype(eta[0].dtype)
+        both = self.stacked(eta)
+        log = log_gamma(keys, both)
+        z = jax.nn.sigmoid(log[..., 0] - log[..., 1]).astype(both.dtype)
         numbers = jnp.finfo(z.dtype)
         return jnp.clip(z, numbers.tiny, 1 - numbers.epsneg)
 
     def mean(self, eta: Pair) -> Units:
-        return eta[0] / (eta[0] + eta[1])
+        alpha, beta = self.canonical(eta)
+        return alpha / (alpha + beta)
 
+    @widely
     def log_prob(self, eta: Pair, z: Units) -> Units:
         alpha, beta = eta
         kernel = (alpha - 1) * jnp.log(z) + (beta - 1) * jnp.log1p(-z)
         return kernel - log_beta(jnp.stack(eta, -1))
 
+    @widely
     def entropy(self, eta: Pair) -> Units:
         return Dirichlet().entropy(jnp.stack(eta, -1))
 

@@ -10,7 +10,7 @@ from jax.scipy.special import digamma, gammaln
 from jaxtyping import Key
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import Numeric, Pair
+from fsb.distributions.numeric import Numeric, Pair, widely
 from fsb.errors import FsbError
 from fsb.types import Array, Eta, PRNGKey, Units
 
@@ -36,7 +36,7 @@ class Gamma(Numeric):
 
     def shape_and_scale(self, eta: Eta) -> Pair:
         """k and mu, [B, D...] each."""
-        return eta
+        return self.canonical(eta)
 
     def noise(self, key: PRNGKey, eta: Eta) -> Key[Array, "*batch"]:
         """One key per unit, [B, D...]: rejection sampling uses a variable number of random bits."""
@@ -51,11 +51,13 @@ class Gamma(Numeric):
         shape, scale = self.shape_and_scale(eta)
         return shape * scale
 
+    @widely
     def log_prob(self, eta: Eta, z: Units) -> Units:
         shape, scale = self.shape_and_scale(eta)
         standard = (shape - 1) * jnp.log(z / scale) - z / scale
         return standard - gammaln(shape) - jnp.log(scale)
 
+    @widely
     def entropy(self, eta: Eta) -> Units:
         shape, scale = self.shape_and_scale(eta)
         return shape + jnp.log(scale) + gammaln(shape) + (1 - shape) * digamma(shape)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import LocationScale, Pair
+from fsb.distributions.numeric import LocationScale, Pair, widely
 from fsb.types import PRNGKey, Units
 
 
@@ -26,11 +26,14 @@ class Laplace(LocationScale):
 
     def noise(self, key: PRNGKey, eta: Pair) -> Units:
         """Standard Laplace noise, one per unit."""
-        return jax.random.laplace(key, eta[0].shape, noise_dtype(eta[0]))
+        loc, _ = self.canonical(eta)
+        return jax.random.laplace(key, loc.shape, noise_dtype(loc))
 
+    @widely
     def log_prob(self, eta: Pair, z: Units) -> Units:
         loc, scale = eta
         return -jnp.abs(z - loc) / scale - jnp.log(2 * scale)
 
+    @widely
     def entropy(self, eta: Pair) -> Units:
         return 1 + jnp.log(2 * eta[1])

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import Numeric
+from fsb.distributions.numeric import Numeric, widely
 from fsb.types import Array, PRNGKey, Units, Vectors
 
-LocationAndFactor = tuple[Vectors, Float[Array, "*batch k k"]]
+LocationAndFactor = tuple[Float[Array, "*#batch k"], Float[Array, "*#batch k k"]]
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,39 @@ class MultivariateNormal(Numeric):
     [2.8379]
     """
 
+    def canonical(self, eta: LocationAndFactor) -> LocationAndFactor:
+        """eta with both parameters expanded to the shape of the units."""
+        loc, factor = eta
+        k = loc.shape[-1]
+        units = jnp.broadcast_shapes(loc.shape[:-1], factor.shape[:-2])
+        return jnp.broadcast_to(loc, (*units, k)), jnp.broadcast_to(factor, (*units, k, k))
+
     def noise(self, key: PRNGKey, eta: LocationAndFactor) -> Vectors:
         """Standard normal noise, [B, D..., K]."""
-        return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
+        loc, _ = self.canonical(eta)
+        return jax.random.normal(key, loc.shape, noise_dtype(loc))
 
     def from_noise(self, noise: Vectors, eta: LocationAndFactor) -> Vectors:
-        loc, factor = eta
+        loc, factor = self.canonical(eta)
         return loc + (jnp.tril(factor) @ noise.astype(loc.dtype)[..., None])[..., 0]
 
     def standardize(self, eta: LocationAndFactor, z: Vectors) -> Vectors:
         """The noise that produces z."""
-        loc, factor = eta
+        loc, factor = self.canonical(eta)
         solve = jax.scipy.linalg.solve_triangular
         wide = noise_dtype(loc)
         return solve(factor.astype(wide), (z - loc).astype(wide)[..., None], lower=True)[..., 0]
 
     def mean(self, eta: LocationAndFactor) -> Vectors:
-        return eta[0]
+        return self.canonical(eta)[0]
 
+    @widely
     def log_prob(self, eta: LocationAndFactor, z: Vectors) -> Units:
-        noise = self.standardize(eta, z).astype(eta[0].dtype)
+        noise = self.standardize(eta, z)
         square = (noise * noise + math.log(2 * math.pi)).sum(-1)
         return -0.5 * square - log_diagonal(eta[1])
 
+    @widely
     def entropy(self, eta: LocationAndFactor) -> Units:
         k = eta[0].shape[-1]
         return 0.5 * k * (1 + math.log(2 * math.pi)) + log_diagonal(eta[1])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import LocationScale, Pair
+from fsb.distributions.numeric import LocationScale, Pair, widely
 from fsb.types import PRNGKey, Units
 
 
@@ -25,12 +25,15 @@ class Normal(LocationScale):
 
     def noise(self, key: PRNGKey, eta: Pair) -> Units:
         """Standard normal noise, one per unit."""
-        return jax.random.normal(key, eta[0].shape, noise_dtype(eta[0]))
+        loc, _ = self.canonical(eta)
+        return jax.random.normal(key, loc.shape, noise_dtype(loc))
 
+    @widely
     def log_prob(self, eta: Pair, z: Units) -> Units:
         loc, scale = eta
         standard = (z - loc) / scale
         return -0.5 * (standard * standard + math.log(2 * math.pi)) - jnp.log(scale)
 
+    @widely
     def entropy(self, eta: Pair) -> Units:
         return 0.5 * (1 + math.log(2 * math.pi)) + jnp.log(eta[1])

@@ -1,14 +1,24 @@
-"""Base classes for distributions over numbers and vectors."""
+"""Base classes for distributions over numbers and vectors, and what they share."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from fsb.distributions.bernoulli import noise_dtype
 from fsb.errors import FsbError
 from fsb.types import Array, Eta, PRNGKey, Units
 
-Pair = tuple[Units, Units]
-"""Two parameters of every unit."""
+Parameter = Float[Array, "*#batch"]
+"""One number per unit; an axis may be 1, or be missing at the front, as in NumPy's broadcasting."""
+
+Pair = tuple[Parameter, Parameter]
+"""Two parameters of every unit, which broadcast against each other."""
 
 
 class Numeric:
@@ -20,6 +30,10 @@ class Numeric:
     reparameterized: ClassVar[bool] = True
     noise: Any
     from_noise: Any
+
+    def canonical(self, eta: Eta) -> Eta:
+        """eta with every parameter expanded to the shape of the units."""
+        return broadcast(eta)
 
     def sample(self, key: PRNGKey, eta: Eta) -> Array:
         return self.from_noise(self.noise(key, eta), eta)
@@ -36,8 +50,39 @@ class LocationScale(Numeric):
     """Units loc + scale * noise with eta = (loc, scale), both [B, D...], scale > 0."""
 
     def from_noise(self, noise: Units, eta: Pair) -> Units:
-        loc, scale = eta
+        loc, scale = self.canonical(eta)
         return loc + scale * noise.astype(loc.dtype)
 
     def mean(self, eta: Pair) -> Units:
-        return eta[0]
+        return self.canonical(eta)[0]
+
+
+def broadcast(eta: Eta) -> Eta:
+    """The leaves of eta, expanded to their common shape.
+
+    >>> [x.shape for x in broadcast((jnp.zeros((4, 1)), jnp.ones((1, 3))))]
+    [(4, 3), (4, 3)]
+    """
+    leaves, tree = jax.tree.flatten(eta)
+    return jax.tree.unflatten(tree, jnp.broadcast_arrays(*leaves))
+
+
+def along_last(values: Array, eta: Array) -> Array:
+    """A vector [K] as [1..., K], to be combined with ``eta[..., None]``."""
+    return values.reshape((1,) * eta.ndim + values.shape)
+
+
+def widely(method: Callable) -> Callable:
+    """Computes a density or an entropy in at least float32; the result has the dtype of eta.
+
+    The terms of a log-density are large and nearly cancel: eight bits would lose all of it.
+    """
+
+    @functools.wraps(method)
+    def computed(self, eta, *z):
+        eta = self.canonical(eta)
+        dtype = jnp.result_type(*jax.tree.leaves(eta))
+        wide = jax.tree.map(lambda x: jnp.asarray(x, noise_dtype(x)), (eta, *z))
+        return method(self, *wide).astype(dtype)
+
+    return computed

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import known
 from fsb.errors import FsbError
 from fsb.sites import Site, site_key
 from fsb.types import Array, Aux, PyTree
@@ -131,7 +132,7 @@ def reduction(
     """
     if hidden < 1:
         raise FsbError(f"{name}: hidden={hidden}: it must be at least 1")
-    if not 0 <= decay < 1:
+    if known(decay) and not 0 <= decay < 1:
         raise FsbError(f"{name}: decay={decay}: it must be at least 0 and below 1")
     parts = [running_mean(decay)] * centering
     parts += [network(hidden)] * baseline

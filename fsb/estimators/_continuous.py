@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from fsb.distributions import Dirac, Laplace, MultivariateNormal, Normal
+from fsb.distributions import Dirac, Laplace, MultivariateNormal, Normal, Uniform
 from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, one_run
 from fsb.estimators._tracing.evaluate import Trace
@@ -31,7 +31,13 @@ Estimate = Callable[[Site, Trace, Array], tuple[Eta, dict[str, Array]]]
 Rules = Mapping[type, tuple[int, Estimate]]
 """By distribution: the highest order of derivative in z that the rule takes, and the rule."""
 
-SMOOTH = (Normal, Laplace, MultivariateNormal, Dirac)  # samples with derivatives of any order
+SMOOTH = (
+    Normal,
+    Laplace,
+    MultivariateNormal,
+    Dirac,
+    Uniform,
+)  # samples with derivatives of any order
 
 
 def continuous(name: str, rules: Rules) -> Estimator:

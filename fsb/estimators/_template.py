@@ -7,6 +7,7 @@ model several times is an ``fsb.Estimator(init, surrogate)``; copy ``rloo.py`` f
 
 from __future__ import annotations
 
+from fsb.constraints import known
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, mean_slope, pretend
@@ -36,7 +37,7 @@ def template(weight: float = 0.5) -> Estimator:  # <- the name of the file and i
     >>> fsb.value_and_grad(template(), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
     0.25
     """
-    if not 0 <= weight <= 1:
+    if known(weight) and not 0 <= weight <= 1:
         raise FsbError(f"template: weight={weight}: it must lie in [0, 1]")  # <-
 
     # drawn.eta [B, D...] are the logits, drawn.hard the value drawn, low or high;

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from fsb.constraints import choose
+from fsb.constraints import choose, known
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
 from fsb.estimators.local import half_slope, mean_slope, pretend
@@ -63,9 +63,9 @@ def foust(
     >>> 0.9 <= abs(value.item()) <= 1.0, grad.item()
     (True, 0.5)
     """
-    if not 0 <= delta <= 1:
+    if known(delta) and not 0 <= delta <= 1:
         raise FsbError(f"foust: delta={delta}: it must lie in [0, 1]")
-    if not (gamma > 0 and math.isfinite(gamma)):
+    if known(gamma) and not (gamma > 0 and math.isfinite(gamma)):
         raise FsbError(f"foust: gamma={gamma}: it must be positive and finite")
     scales = {"correct": lambda dist: gamma, "paper": lambda dist: gamma / dist.span}
     scale = choose("foust: scale_mode", scale_mode, scales)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fsb.constraints import known
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.errors import FsbError
@@ -88,7 +91,7 @@ def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> 
     return pretend("gumbel_rao", {Bernoulli: boolean, Categorical: categorical}, draw, noise)
 
 
-def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, float]]:
+def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, Any]]:
     """Pairs (c, w) with E[slope | draw] = sum of c w (1 - p) / (1 - p + p w)^2, where p = p(draw).
 
     w = e^{-tau logit v} at Gauss-Legendre nodes in u, where 1 - v = u^4 / 2. Near v = 1, where w is
@@ -97,5 +100,10 @@ def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, 
     x, weight = np.polynomial.legendre.leggauss(nodes)
     u = (x + 1) / 2
     rest = u**4 / 2
-    w = np.maximum((rest / (1 - rest)) ** temperature, 1e-18)  # its square stays above zero
-    return [(float(a), float(b)) for a, b in zip(weight * u**3, w, strict=True)]
+    odds = rest / (1 - rest)
+    w: list[Any]
+    if known(temperature):
+        w = [float(x) for x in np.maximum(odds**temperature, 1e-18)]  # its square stays above zero
+    else:
+        w = [jnp.maximum(float(x) ** temperature, 1e-18) for x in odds]
+    return list(zip((weight * u**3).tolist(), w, strict=True))

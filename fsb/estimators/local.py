@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fsb.constraints import known
 from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
 from fsb.errors import FsbError
@@ -139,5 +140,5 @@ def softmax_pull(p: Array, g: Array) -> Array:
 
 
 def check_temperature(temperature: float) -> None:
-    if not (temperature > 0 and math.isfinite(temperature)):
+    if known(temperature) and not (temperature > 0 and math.isfinite(temperature)):
         raise FsbError(f"temperature={temperature}: it must be positive and finite")

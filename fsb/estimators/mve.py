@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import known
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.errors import FsbError
@@ -51,7 +52,7 @@ def mve(t: float = 1.0) -> Estimator:
     >>> fsb.value_and_grad(fsb.mve(0.0), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
     0.75
     """
-    if not (0 <= t <= 1e4 or t == float("inf")):
+    if known(t) and not (0 <= t <= 1e4 or t == float("inf")):
         raise FsbError(f"mve: t={t}: it must lie in [0, 1e4] or be inf")
     alpha = 2 / (2 + t)  # 1 for straight-through, 0 for t = inf
     beta = 1 - alpha
@@ -98,7 +99,7 @@ def before_softmax(p: Array, hard: Array, g: Array, alpha: float, beta: float) -
     links = scaled[..., :, None] * scaled[..., None, :]
     degree = (pairs * p[..., None, :]).sum(-1)
     matrix = jnp.vectorize(jnp.diag, signature="(k)->(k,k)")(degree) - beta * pairs * links
-    if alpha == 0:
+    if known(alpha) and alpha == 0:
         matrix = matrix + links  # fills the null space, to which the right side is orthogonal
     own = (pairs * hard[..., None, :]).sum(-1)  # the row of D
     right = root * own * g - hard * beta * (p * own * g).sum(-1, keepdims=True) / root

@@ -7,6 +7,7 @@ from dataclasses import field
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import known
 from fsb.errors import FsbError
 from fsb.estimators.average import average
 from fsb.sites import Site, sampler, site_key
@@ -49,7 +50,7 @@ def noise_operator(
     >>> draws(fsb.noise_operator(fsb.darn())) > draws(fsb.average(fsb.darn(), 5))
     True
     """
-    if not 0 <= rho <= 1:
+    if known(rho) and not 0 <= rho <= 1:
         raise FsbError(f"noise_operator: rho={rho}: it must lie in [0, 1]")
     if samples < 1:
         raise FsbError(f"noise_operator: samples={samples}: it must be at least 1")

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fsb.constraints import known
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, score, weigh
@@ -126,7 +127,7 @@ def relaxed_control(
 ) -> Estimator:
     """REBAR, or RELAX if the network has ``hidden`` > 0 units."""
     check_temperature(temperature)
-    if not math.isfinite(scale):
+    if known(scale) and not math.isfinite(scale):
         raise FsbError(f"{name}: scale={scale}: it must be finite")
     start = {"log_temperature": math.log(temperature), "scale": scale}
     learned = {"log_temperature": learn_temperature, "scale": learn_scale}

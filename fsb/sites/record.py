@@ -9,7 +9,9 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
+from fsb.constraints import checked_losses, checked_site
 from fsb.errors import FsbError
+from fsb.runtime.trees import arrays
 from fsb.sites.misplaced import refuse_misplaced
 from fsb.sites.samplers import Sampler, ancestral
 from fsb.sites.site import Site, per_example
@@ -33,7 +35,7 @@ class Recorder:
 
     def __call__(self, name: str, dist: Distribution, eta: Eta) -> Array:
         self.check(name)
-        self.add(self.sampler(name, dist, eta))
+        self.add(self.sampler(name, dist, checked_site(name, dist, eta)))
         return self.sites[-1].z
 
     def check(self, name: str) -> None:
@@ -84,9 +86,7 @@ def bind(loss: Loss, params: PyTree) -> Run:
 
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
         losses, sites = collect_sites(lambda sample: loss(params, sample), sampler)
-        shape = jnp.shape(losses)
-        if len(shape) != 1:
-            raise FsbError(f"a loss must return one value per example, shape [B]; got {shape}")
+        losses = checked_losses(losses)
         weights = [per_example(s.log_weight) for s in sites if s.log_weight is not None]
         if weights:
             total = sum(weights)
@@ -99,4 +99,5 @@ def bind(loss: Loss, params: PyTree) -> Run:
 def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:
     """The sites of a loss, with shapes in place of arrays; nothing is computed."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(lambda p, k: bind(loss, p)(ancestral(k))[1], params, key)
+    leaves, rebuild = arrays(params)
+    return jax.eval_shape(lambda p, k: bind(loss, rebuild(p))(ancestral(k))[1], leaves, key)

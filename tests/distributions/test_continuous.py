@@ -1,4 +1,4 @@
-"""Gamma, beta, Dirichlet, Laplace, multivariate normal, Dirac and Poisson units, against SciPy."""
+"""Continuous units and counts, against SciPy."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ ALPHA = np.array([[0.3, 1.0, 4.0], [2.0, 2.0, 0.1]])
 FACTOR = np.array([[0.7, 9, 9], [0.3, 0.5, 9], [-0.2, 0.4, 0.6]])
 VECTOR = np.array([0.3, -0.2, 0.5])
 
+RATES = np.array([0.1, 2, 11.0, 40])
+ODDS = np.array([0.03, 0.3, 0.5, 0.95])
+
 # dist, eta, SciPy's distribution of a unit, its arguments
 SCALARS = {
     "gamma": (fsb.Gamma(), (K, MU), stats.gamma, (K, 0, MU)),
@@ -28,22 +31,20 @@ SCALARS = {
     "chi_squared": (fsb.ChiSquared(), K, stats.chi2, (K,)),
     "beta": (fsb.Beta(), (A, B), stats.beta, (A, B)),
     "laplace": (fsb.Laplace(), (LOC, MU), stats.laplace, (LOC, MU)),
-    "poisson": (fsb.Poisson(), np.log(np.array([0.1, 2, 11.0, 40])), stats.poisson, None),
+    "uniform": (fsb.Uniform(), (LOC, LOC + MU), stats.uniform, (LOC, MU)),
+    "poisson": (fsb.Poisson(), np.log(RATES), stats.poisson, (RATES,)),
+    "geometric": (fsb.Geometric(), special.logit(ODDS), stats.geom, (ODDS, -1)),
+    "binomial": (fsb.Binomial(9), special.logit(ODDS), stats.binom, (9, ODDS)),
 }
-
-
-def scipy_args(name):
-    _, eta, _, args = SCALARS[name]
-    return (np.exp(eta),) if args is None else args
+COUNTS = ("poisson", "geometric", "binomial")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCALARS)
 def test_values_in_double_precision(name):
-    dist, eta, family, _ = SCALARS[name]
-    args = scipy_args(name)
+    dist, eta, family, args = SCALARS[name]
     points = family.ppf(0.3, *args)
-    log = family.logpmf if name == "poisson" else family.logpdf
+    log = family.logpmf if name in COUNTS else family.logpdf
     with jax.enable_x64(True):
         eta, z = jax.tree.map(jnp.asarray, eta), jnp.asarray(points)
         np.testing.assert_allclose(dist.log_prob(eta, z), log(points, *args), rtol=1e-9)
@@ -52,6 +53,9 @@ def test_values_in_double_precision(name):
         np.testing.assert_allclose(dist.entropy(eta), family.entropy(*args), rtol=rtol)
         assert dist.sample(jax.random.key(0), eta).dtype == jnp.float64
     np.testing.assert_array_equal(dist.decode(z), z)
+    if name == "binomial":
+        assert dist.support(eta).tolist() == list(range(10))
+        return
     with pytest.raises(fsb.FsbError, match="cannot be enumerated"):
         dist.support(eta)
 
@@ -59,13 +63,13 @@ def test_values_in_double_precision(name):
 @pytest.mark.parametrize("name", SCALARS)
 def test_draws(name, key):
     """Kolmogorov-Smirnov, or for counts their frequencies; units are independent."""
-    dist, eta, family, _ = SCALARS[name]
-    args, count = scipy_args(name), 4000
+    dist, eta, family, args = SCALARS[name]
+    count = 4000
     rows = jax.tree.map(lambda x: jnp.broadcast_to(jnp.float32(x)[None], (count, 4)), eta)
     z = np.asarray(jax.jit(dist.sample)(key, rows), np.float64)
     assert np.isfinite(z).all()
     uniform = family.cdf(z, *args)
-    if name == "poisson":
+    if name in COUNTS:
         below = family.cdf(z - 1, *args)
         uniform = below + (uniform - below) * np.random.default_rng(0).uniform(size=z.shape)
     for unit in range(4):
@@ -126,7 +130,8 @@ def test_a_site_of_each_holds_no_bits(key):
     for dist, eta, *_ in SCALARS.values():
         eta = jax.tree.map(jnp.asarray, eta)
         site = jax.eval_shape(lambda e, d=dist: Site("z", d, e, d.mean(e), d.mean(e)), eta)
-        assert stochastic_bits(site) == 0
+        counted = {fsb.Binomial: np.log2(10)}
+        assert stochastic_bits(site) == pytest.approx(counted.get(type(dist), 0))
     site = Site("z", fsb.Dirac(), *[jnp.ones((1, 1))] * 3)
     assert stochastic_bits(site) == 0
     assert fsb.Dirac().entropy(site.eta).item() == 0

@@ -53,7 +53,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("Bernoulli: infinite logits not clipped in zeta", B,
      "jnp.clip(eta.astype(u.dtype), -1e30, 1e30) +", "eta.astype(u.dtype) +", LAWS),
     ("Categorical: zeta of logits that are not normalised", C,
-     "jax.nn.log_softmax(eta.astype(gumbel.dtype)) + gumbel", "eta.astype(gumbel.dtype) + gumbel",
+     "jax.nn.log_softmax(bounded(eta).astype(gumbel.dtype))", "bounded(eta).astype(gumbel.dtype)",
      LAWS),
     ("Categorical: the others not cut at the drawn one", C,
      "-jnp.logaddexp(-self.perturb(gumbel, eta), -top)", "self.perturb(gumbel, eta)", LAWS),
