@@ -174,7 +174,7 @@ def _check_folder(composed: DictConfig, sweep: bool) -> None:
             if there.is_symlink():
                 raise FsbError(f"cannot make the folder {folder}: {there} is a broken link")
             there = there.parent
-        for name in (folder, *folder.absolute().parts[len(there.parts) :]):
+        for name in (str(folder), *folder.absolute().parts[len(there.parts) :]):
             with contextlib.suppress(FileNotFoundError):
                 os.lstat(there / name)  # shows a name that is too long
         tempfile.TemporaryDirectory(dir=there).cleanup()
