@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+import fsb.runtime.startup as _startup  # noqa: F401 -- before the imports that take long
 from fsb import distributions, estimators, fourier
 from fsb.diagnostics import exact_gradient, sample_gradients
 from fsb.distributions import *  # noqa: F403 -- distributions.__all__ is the list

@@ -9,10 +9,12 @@ import jax
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from fsb.cli.factory import require_buildable
 from fsb.cli.program import program
 from fsb.cli.schema import Train
 from fsb.runtime.interrupts import interrupts
 from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.loggers import require_package
 from fsb.training.launch import open_run, resumed
 from fsb.training.recorder import Recorder
 from fsb.training.setup import Parts, assemble, try_step
@@ -23,6 +25,8 @@ def check(config: DictConfig) -> tuple[DictConfig, Parts]:
     """Builds the run and traces one step, so that what cannot work is refused at the start."""
     if config.resume is not None:
         config = resumed(config, HydraConfig.get().overrides.task)
+    require_package(config.logger)
+    require_buildable(config, "logger", "folder", {})
     parts = assemble(config)
     try_step(parts)
     return config, parts

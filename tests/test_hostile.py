@@ -5,6 +5,8 @@ case may run anything, touch a file outside, leave a half-written run, take long
 """
 
 import gzip
+import io
+import json
 import os
 import pickle
 import resource
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import fsb.evaluate
 import fsb.prepare
@@ -114,10 +117,6 @@ def appended(text):
     return change
 
 
-def replaced(text):
-    return lambda folder: (folder / "config.yaml").write_bytes(text)
-
-
 def linked(name, target):
     """Puts a symbolic link to something of the user's in place of a file or folder of the run."""
 
@@ -137,6 +136,10 @@ def piped(name):
         os.mkfifo(folder / name)
 
     return change
+
+
+def overwritten(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 def emptied(name):
@@ -195,20 +198,20 @@ RUNS = [
     ("escaped", "resume", appended(b'zzz: "\\x24{oc.env:SECRET}"\n'), "interpolation"),
     ("in a key", "resume", appended(b'"\\x24{oc.env:SECRET}": 1\n'), "interpolation"),
     ("in the logger", "resume", edited({"logger.tags": ["${oc.env:SECRET}"]}), "interpolation"),
-    ("aliases", "resume", replaced(BOMB.encode()), "alias"),
+    ("aliases", "resume", overwritten("config.yaml", BOMB.encode()), "alias"),
     ("a chain", "resume", appended(b"x: ${y}\ny: ${x}\n"), ""),
     ("depth", "resume", appended(b"x: " + b"[" * 1000 + b"]" * 1000), "nesting"),
     ("size", "resume", appended(b"#" * 2**17), "larger"),
     ("a tag of Python", "resume", appended(b"x: !!python/object/apply:os.system [touch ran]"), ""),
-    ("bytes", "resume", replaced(bytes(range(256))), ""),
-    ("nothing", "resume", replaced(b""), ""),
-    ("a list", "resume", replaced(b"[1, 2]"), ""),
-    ("a word", "resume", replaced(b"hello"), ""),
+    ("bytes", "resume", overwritten("config.yaml", bytes(range(256))), ""),
+    ("nothing", "resume", overwritten("config.yaml", b""), ""),
+    ("a list", "resume", overwritten("config.yaml", b"[1, 2]"), ""),
+    ("a word", "resume", overwritten("config.yaml", b"hello"), ""),
     ("half a line", "resume", appended(b"data: {"), ""),
     ("an unknown key", "resume", edited({"stesp": 3}), "unknown 'stesp'"),
-    ("a key that is missing", "resume", replaced(b"seed: 1"), ""),
+    ("a key that is missing", "resume", overwritten("config.yaml", b"seed: 1"), ""),
     *[
-        (f"{key}={value}", "resume", edited({key: value}), f"{key}")
+        (f"{key}={value}", "resume", edited({key: value}), key.rpartition(".")[2])
         for key, value in (
             ("seed", -1),
             ("seed", float("nan")),
@@ -221,6 +224,9 @@ RUNS = [
             ("keep_last", -1),
             ("bound_samples", "all"),
             ("estimator.delta", float("nan")),
+            ("estimator.delta", -1.0),
+            ("optimizer.learning_rate", float("inf")),
+            ("optimizer.learning_rate", 0.0),
             ("objective.free_bits", float("nan")),
             ("model.width", 0),
             ("model.layers", 10**30),
@@ -252,6 +258,26 @@ RUNS = [
         for program in PROGRAM_OF_A_RUN
         for name in ("metrics.csv", "summary.json", "config.yaml", "samples.png")
     ],
+    *[
+        (
+            f"metrics.csv: {content[:20]}",
+            "resume",
+            overwritten("metrics.csv", content),
+            "metrics.csv",
+        )
+        for content in (
+            b"a,b\n1,2\n",
+            b"step\n0\n",
+            b"step,train_elbo,valid_elbo,test_elbo,wall_seconds\n0,1,2,3\n",
+            b"step,train_elbo,valid_elbo,test_elbo,wall_seconds\n0,1,2,3,x\n",
+            b"step,train_elbo,valid_elbo,test_elbo,wall_seconds,kl\nten,1,2,3,4,0\n",
+            b"step,train_elbo,valid_elbo,test_elbo,wall_seconds,kl\n0,1,2,3,4,x\n",
+            b"\xff\xfe\n",
+            b"a\n" + b"1" * 2**18 + b"\n",
+        )
+    ],
+    ("summary.json: a list", "resume", overwritten("summary.json", b"[]"), "holds no JSON object"),
+    ("summary.json: half", "resume", overwritten("summary.json", b"{"), "cannot be read"),
     ("no bytes", "evaluate", emptied("checkpoints"), "no valid checkpoint"),
     ("no checkpoint", "evaluate", lambda f: shutil.rmtree(f / "checkpoints"), "no checkpoint yet"),
 ]
@@ -369,6 +395,122 @@ DATA = [
 ]
 
 
+TFDS = {
+    "name": "mnist",
+    "version": "3.0.1",
+    "fileFormat": "array_record",
+    "splits": [
+        {
+            "name": name,
+            "numBytes": "9",
+            "shardLengths": ["2"],
+            "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        }
+        for name in ("train", "test")
+    ],
+}
+IMAGE = {
+    "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+    "featuresDict": {
+        "features": {
+            "image": {
+                "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
+                "image": {"shape": {"dimensions": ["28", "28", "1"]}, "dtype": "uint8"},
+            }
+        }
+    },
+}
+FEATURES, NOTHING = json.dumps(IMAGE), {}
+
+
+def tfds(content=b"", form="array_record", info=NOTHING, features=FEATURES, shards="00001"):
+    """A copy of MNIST as TFDS prepares one, with bytes of ours in place of the records."""
+
+    def write(folder):
+        folder.mkdir(parents=True)
+        whole = info if isinstance(info, str) else json.dumps(TFDS | {"fileFormat": form} | info)
+        (folder / "dataset_info.json").write_text(whole)
+        (folder / "features.json").write_text(features)
+        for split in ("train", "test"):
+            (folder / f"mnist-{split}.{form}-00000-of-{shards}").write_bytes(content)
+
+    return write
+
+
+def shards(path):
+    return [split | {"filepathTemplate": path} for split in TFDS["splits"]]
+
+
+def png(*size):
+    content = io.BytesIO()
+    Image.new("L", size).save(content, "PNG")
+    return content.getvalue()
+
+
+def framed(record, length=None):
+    """A record of a tfrecord file."""
+    size = len(record) if length is None else length
+    return struct.pack("<Q", size) + bytes(4) + record + bytes(4)
+
+
+def field(number, content):
+    """A field of a protobuf message that holds bytes."""
+    size, length = len(content), b""
+    while size >= 128:
+        length, size = length + bytes([size % 128 + 128]), size // 128
+    return bytes([8 * number + 2]) + length + bytes([size]) + content
+
+
+def example(image):
+    """A record of a tfrecord file: a tf.train.Example with the bytes of an image."""
+    value = field(1, field(1, image))
+    return framed(field(1, field(1, field(1, b"image") + field(2, value))))
+
+
+HOME = ["mnist/3.0.1"]
+DATA += [
+    ("mnist", HOME, tfds(info="{"), ""),
+    ("mnist", HOME, tfds(info="[]"), ""),
+    ("mnist", HOME, tfds(info={"splits": 5}), ""),
+    ("mnist", HOME, tfds(info={"splits": []}), ""),
+    ("mnist", HOME, tfds(info={"fileFormat": "riegeli"}), ""),
+    ("mnist", HOME, tfds(features="{"), ""),
+    ("mnist", HOME, tfds(features="{}"), ""),
+    ("mnist", HOME, tfds(features='{"pythonClassName": "os.system"}'), ""),
+    ("mnist", HOME, tfds(features=FEATURES.replace("tensorflow_datasets", "root.evil")), "evil"),
+    (
+        "mnist",
+        HOME,
+        tfds(features=json.dumps({"type": "root.evil.Image"})),
+        "names root.evil.Image",
+    ),
+    ("mnist", HOME, tfds(features=json.dumps(IMAGE | {"a": [["root.evil"]]})), "names root.evil"),
+    ("mnist", HOME, tfds(features="[" * 10**5), ""),
+    ("mnist", HOME, tfds(features=" " * 2**21), "unpacks to more than"),
+    ("mnist", HOME, tfds(shards="00002"), ""),
+    ("mnist", HOME, tfds(example(EPS) * 2, "tfrecord"), "cannot identify image file"),
+    ("mnist", HOME, tfds(example(b"RIFF") * 2, "tfrecord"), "cannot identify image file"),
+    ("mnist", HOME, tfds(example(png(28, 27)) + example(png(28, 28)), "tfrecord"), "shape"),
+    (
+        "mnist",
+        HOME,
+        tfds(info={"splits": shards("/dev/zero")}, form="tfrecord"),
+        "/dev/zero: not a",
+    ),
+    ("mnist", HOME, tfds(b""), ""),
+    ("mnist", HOME, tfds(b"hello"), ""),
+    ("mnist", HOME, tfds(bytes(2**17)), ""),
+    ("mnist", HOME, tfds(os.urandom(2**17)), ""),
+    ("mnist", HOME, tfds(b"", "tfrecord"), ""),
+    ("mnist", HOME, tfds(b"hello", "tfrecord"), ""),
+    ("mnist", HOME, tfds(framed(b"no protobuf") * 2, "tfrecord"), ""),
+    ("mnist", HOME, tfds(framed(b"") * 2, "tfrecord"), ""),
+    ("mnist", HOME, tfds(framed(b"x", 2**62), "tfrecord"), ""),
+    ("mnist", HOME, tfds(framed(b"x", 2**33), "tfrecord"), ""),
+    ("mnist", HOME, tfds(framed(bytes([10, 255, 255, 255, 255, 15])) * 2, "tfrecord"), ""),
+]
+
+
 @pytest.mark.parametrize(("name", "files", "write", "expected"), DATA)
 @pytest.mark.slow
 def test_a_hostile_data_file(name, files, write, expected, place, capsys):
@@ -417,6 +559,33 @@ LINES = [
     ("train", ["data._target_=fsb.estimators.st"], "is not a data set"),
     ("train", ["logger=wandb", "logger.init_timeout=-5"], "init_timeout"),
     ("train", ["hydra/launcher=nope"], "launcher"),
+    ("train", ["hydra.launcher=nope"], "choose one with hydra/launcher=NAME"),
+    ("train", ["hydra.sweeper=nope"], "choose one with hydra/sweeper=NAME"),
+    ("train", ["hydra.launcher=null"], "choose one with hydra/launcher=NAME"),
+    ("train", ["hydra.job=5"], "hydra.job=5"),
+    ("train", ["suited=nope"], "suited: unknown 'nope'"),
+    ("train", ["--multirun", "suited=nope,sresnet80_sgd"], "suited: unknown 'nope'"),
+    ("train", ["model=sub/nope"], "unknown 'nope'"),
+    ("train", ["compilation_cache=5"], "compilation_cache: must be a valid string, got 5"),
+    ("train", ["compilation_cache=true"], "compilation_cache"),
+    ("train", ["--multirun", "seed=range(0,3,0)"], "seed=range(0,3,0): the step"),
+    ("train", ["--multirun", "seed=range(0,3,0.0)"], "the step"),
+    ("train", ["--multirun", "seed=range(3,0)"], ""),
+    ("train", ["--multirun", "seed=range(1e12)"], "at most 10000 jobs"),
+    ("train", ["--multirun", "seed=shuffle(range(1e12))"], "at most 10000 jobs"),
+    ("train", ["--multirun", "seed=range(200)", "max_steps=range(1,100)"], "more than 10000 jobs"),
+    ("train", ["--multirun", "estimator=glob(nothing*)"], "there is no such value"),
+    ("train", ["--multirun", "seed=interval(0,1)"], "INTERVAL"),
+    ("train", [f"hydra.run.dir={'a' * 300}"], "File name too long"),
+    ("train", ["hydra.run.dir=" + "a/" * 3000], "File name too long"),
+    ("train", ["--multirun", "seed=1,2", f"hydra.sweep.subdir={'a' * 300}"], "File name too long"),
+    ("train", ["logger=wandbb"], "did you mean wandb?"),
+    (
+        "train",
+        ["modules=[own]", "logger._target_=own.needs"],
+        "missing a required argument: 'more'",
+    ),
+    ("train", ["modules=[own]", "logger._target_=own.logg"], "did you mean own.logger?"),
     ("train", ["devices=99"], "devices=99"),
     ("train", ["distributed.num_processes=2"], "distributed.coordinator"),
     ("train", ["distributed.num_processes=2", "distributed.coordinator=here"], "host:port"),
@@ -431,6 +600,8 @@ LINES = [
     ("evaluate", ["run=."], ""),
     ("evaluate", ["run=loop"], ""),
     ("lab", ["estimators=5"], "estimators"),
+    ("lab", ["estimator.c=1.0"], "settings: unknown 'estimator'; did you mean estimators?"),
+    ("lab", ["estimators=[own.py:neds]"], "did you mean needs? (choices: logger, needs)"),
     ("lab", ["estimators=[fosut]"], "did you mean foust?"),
     ("lab", ["problem=mlp", "problem.units=-2"], "units"),
     ("lab", ["problem=sbn", "problem.side=0"], "side"),
@@ -444,11 +615,23 @@ LINES = [
 ]
 
 
+OWN = """
+import os
+from fsb.estimators import rloo
+
+def needs(folder, config, more): pass
+
+def logger(folder, config):
+    raise rloo
+"""
+
+
 @pytest.mark.parametrize(
     ("program", "arguments", "expected"), LINES, ids=[" ".join([p, *a]) for p, a, _ in LINES]
 )
 def test_a_wrong_command_line(program, arguments, expected, place, capsys, monkeypatch):
     (place / "broken.py").write_text("def loss(:\n")
+    (place / "own.py").write_text(OWN)
     (place / "loop").symlink_to(place / "loop")
     monkeypatch.syspath_prepend(str(place))
     # What is wrongly accepted should end soon.

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import itertools
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +25,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -32,6 +35,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from fsb.errors import FsbError, first_line, unknown
 
 MAX_JOBS = 256  # checked before a sweep starts; further jobs are checked when they start
+MOST_JOBS = 10_000  # of a sweep
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
@@ -94,14 +98,18 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
     if args.config_dir is not None:
         folder = f"file://{Path(args.config_dir).absolute()}"
         path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
-    loader, name = ConfigLoaderImpl(path), args.config_name or config_name
+    loader, name, line = ConfigLoaderImpl(path), args.config_name or config_name, args.overrides
     with _explained(loader, name):
-        given = OverridesParser.create(loader).parse_overrides(args.overrides)
-        _require_readable(loader, given)
+        given = OverridesParser.create(loader).parse_overrides(line)
+        options = functools.cache(lambda key: loader.get_group_options(key, None, name, line))
+        _require_readable(given, options)
         # MULTIRUN takes several values of a key as well as one.
         master = loader.load_configuration(
-            name, args.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+            name, line, RunMode.MULTIRUN, validate_sweep_overrides=False
         )
+    for key in ("launcher", "sweeper"):
+        if "_target_" not in (master.hydra[key] or ()):
+            raise FsbError(f"hydra.{key}: takes no value; choose one with hydra/{key}=NAME")
     if not args.multirun and master.hydra.mode != RunMode.MULTIRUN:
         several = [override.input_line for override in given if override.is_sweep_override()]
         if several:
@@ -117,6 +125,8 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
         swept = OverridesParser.create(loader).parse_overrides(lines)
     swept += [o for o in given if not o.is_hydra_override()]
     known = [o for o in swept if o.is_discrete_sweep() or not o.is_sweep_override()]
+    if math.prod(len(_values(override)) for override in known) > MOST_JOBS:
+        raise FsbError(f"--multirun: more than {MOST_JOBS} jobs")
     (jobs,) = BasicSweeper.split_arguments(known, max_batch_size=None)
     for number, overrides in enumerate(jobs[:MAX_JOBS]):
         with _explained(loader, name):
@@ -127,16 +137,36 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
         yield config
 
 
-def _require_readable(loader: ConfigLoaderImpl, given: list[Override]) -> None:
-    """Refuses what Hydra would refuse without naming it; raises FsbError."""
+def _require_readable(given: list[Override], options: Callable[[str], list[str]]) -> None:
+    """Refuses what Hydra would refuse without naming it, or ignore; raises FsbError."""
     for override in given:
         key = override.key_or_group
         if not key:
             raise FsbError(f"cannot read {override.input_line!r}: write key=value")
-        if override.is_sweep_override() or override.is_delete():
+        if override.is_delete():
             continue
-        if not isinstance(override.value(), str | list) and (of := loader.get_group_options(key)):
-            raise unknown(key, override.value(), of)
+        for value in _values(override):
+            # Hydra ignores a choice that an optional group does not have.
+            group, _, choice = f"{key}/{value}".rpartition("/")
+            if isinstance(value, list) or "${" in choice or not (of := options(group)):
+                continue
+            if choice not in of:
+                raise unknown(key, value, of)
+
+
+def _values(override: Override) -> list[Any]:
+    """The values that an override gives to its key in a sweep; raises FsbError if it has none."""
+    value, line = override.value(), override.input_line
+    if not override.is_discrete_sweep():
+        return [] if override.is_sweep_override() else [value]
+    if isinstance(value, RangeSweep):
+        start, stop, step = value.start or 0, value.stop or 0, value.step
+        if not step or abs(stop - start) > MOST_JOBS * abs(step):
+            raise FsbError(f"{line}: the step must divide the range into at most {MOST_JOBS} jobs")
+    values = list(itertools.islice(override.sweep_iterator(), MOST_JOBS + 1))
+    if not values:
+        raise FsbError(f"{line}: there is no such value")
+    return values
 
 
 @contextlib.contextmanager
@@ -162,10 +192,13 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
         if not isinstance(unset, ConfigAttributeError | ConfigKeyError):
             raise FsbError(cause(error)) from None
         node = str(unset.full_key).rpartition(".")[0]
-        names = [str(key) for key in unset.parent_node or () if key not in ("hydra", "_target_")]
+        hidden = ("hydra", "_target_", unset.key)
+        names = [str(key) for key in unset.parent_node or () if key not in hidden]
         if not unset.parent_node:
             raise FsbError(f"{unset.full_key}: {node} is a value, it has no keys") from None
-        groups = [] if node else [key for key in loader.list_groups("") if key != "hydra"]
+        # Not every group belongs to every program.
+        chosen = loader.compute_defaults_list(name, [], RunMode.RUN).overrides.known_choices
+        groups = [] if node else [key for key in chosen if "/" not in key]
         raise unknown(node or "settings", unset.key, names + groups) from None
 
 

@@ -103,6 +103,20 @@ def verify(config: Any, key: str) -> None:
     _visit(config, key, make)
 
 
+def require_buildable(config: Any, key: str, *args: Any) -> None:
+    """Checks all that ``build(config, key, *args)`` would check, without calling anything.
+
+    Raises:
+      FsbError: as ``build``, short of what the factories themselves refuse.
+    """
+
+    def make(factory: Callable, path: str, values: Mapping) -> Any:
+        _bound(factory, path, values, args if path == key else (), {})
+        return UNBUILT
+
+    _visit(config, key, make)
+
+
 def checked(values: Mapping, schema: Any) -> DictConfig:
     """Checks and converts the values of a configuration, which is closed to new keys.
 
@@ -140,7 +154,8 @@ def _visit(config: Any, key: str, make: Callable) -> Any:
     return visit(node, key, (KINDS[key],) if key in KINDS else ())
 
 
-def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Any:
+def _bound(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Mapping:
+    """The converted values; raises FsbError if one is wrong or missing."""
     signature = inspect.signature(factory)
     given = {*list(signature.parameters)[: len(args)], *kwargs}
     values = arguments(factory, values, path, given)
@@ -148,6 +163,11 @@ def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Ma
         signature.bind(*args, **values, **kwargs)
     except TypeError as error:
         raise FsbError(f"{path}: {error} of {factory.__module__}.{factory.__name__}") from None
+    return values
+
+
+def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Any:
+    values = _bound(factory, path, values, args, kwargs)
     try:
         return factory(*args, **values, **kwargs)
     except FsbError as error:

@@ -65,8 +65,19 @@ def from_file(text: str, where: str) -> Any:
     with _readable(where):
         spec.loader.exec_module(module)
     if not hasattr(module, name):
-        raise unknown(where, name, [key for key in vars(module) if not key.startswith("_")])
+        raise unknown(where, name, _own(module))
     return getattr(module, name)
+
+
+def _own(module: ModuleType) -> list[str]:
+    """The names that a file defines itself, not those that it imports."""
+    return [
+        name
+        for name, item in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(item, ModuleType)
+        and (not callable(item) or getattr(item, "__module__", "") == module.__name__)
+    ]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ shows its traceback and exits with 1.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,12 +24,17 @@ from omegaconf.errors import OmegaConfBaseException
 from fsb.cli.compose import cause, compose, parse_arguments, run
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
+from fsb.runtime.interrupts import keyboard, raise_lost
 
 Check = Callable[[DictConfig], Any] | None
 
 # ``${first:${resume},runs/...}``: the first value that is not null, for folders with a default.
 OmegaConf.register_new_resolver(
     "first", lambda *values: next((v for v in values if v is not None), None), replace=True
+)
+# ``${short:...}``: the name of a folder, which may have 255 bytes.
+OmegaConf.register_new_resolver(
+    "short", lambda name: str(name).encode()[:200].decode(errors="ignore"), replace=True
 )
 
 # The first job and the result of its check, until a job starts. It is global, so that launchers
@@ -62,6 +69,7 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
     def decorate(main: Callable) -> Callable[..., None]:
         @functools.wraps(main)
         def job(config: DictConfig) -> Any:
+            raise_lost()
             hydra = HydraConfig.get()
             sweep = hydra.mode == RunMode.MULTIRUN
             if sweep:
@@ -79,10 +87,11 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
         def command(argv: Sequence[str] | None = None) -> None:
             argv = sys.argv[1:] if argv is None else argv
             try:
-                args, parser = parse_arguments(argv)
-                if not (args.help or args.hydra_help or args.info or args.shell_completion):
-                    preflight(config_name, argv, schema, None if args.cfg else check)
-                run(args, parser, job, configs_dir(), config_name)
+                with keyboard():
+                    args, parser = parse_arguments(argv)
+                    if not (args.help or args.hydra_help or args.info or args.shell_completion):
+                        preflight(config_name, argv, schema, None if args.cfg else check)
+                    run(args, parser, job, configs_dir(), config_name)
             except FsbError as error:
                 _tell(error)
                 raise SystemExit(error.exit_code) from None
@@ -90,6 +99,7 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
                 _tell(cause(error))
                 raise SystemExit(2) from None
             except KeyboardInterrupt:
+                print("fsb: interrupted", file=sys.stderr)
                 raise SystemExit(130) from None
             finally:
                 _found.clear()
@@ -164,6 +174,9 @@ def _check_folder(composed: DictConfig, sweep: bool) -> None:
             if there.is_symlink():
                 raise FsbError(f"cannot make the folder {folder}: {there} is a broken link")
             there = there.parent
+        for name in (str(folder), *folder.absolute().parts[len(there.parts) :]):
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(there / name)  # shows a name that is too long
         tempfile.TemporaryDirectory(dir=there).cleanup()
     except OmegaConfBaseException as error:
         raise FsbError(f"{error.full_key}: {cause(error)}") from None

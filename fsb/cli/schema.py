@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
+from pydantic import Strict
 
 from fsb.constraints import Count, Natural, Seed
 from fsb.errors import FsbError
@@ -60,7 +61,7 @@ class Train:
     resume: str | None
     devices: Count | None
     distributed: Distributed
-    compilation_cache: str | None
+    compilation_cache: Annotated[str, Strict()] | None  # 5 is no folder
     modules: list[str]
     # Older runs do not have these.
     control_optimizer: dict | None = None
@@ -81,7 +82,7 @@ class Evaluate:
     bound_samples: list[Count]
     seed: Seed
     devices: Count | None
-    compilation_cache: str | None
+    compilation_cache: Annotated[str, Strict()] | None
     modules: list[str]
 
 
@@ -100,7 +101,7 @@ class Lab:
     max_states: Natural
     reference: str
     seed: Seed
-    compilation_cache: str | None
+    compilation_cache: Annotated[str, Strict()] | None
     modules: list[str]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +15,10 @@ import numpy as np
 
 from fsb.data.find import downloads
 from fsb.data.raw import Raw
-from fsb.data.readers import reading
+from fsb.data.readers import read_bytes, read_image, reading, require_file
 from fsb.errors import FsbError
 
+MOST_FEATURES = 2**20  # bytes of features.json
 _REACH_SECONDS = 5.0
 
 
@@ -38,10 +41,11 @@ def prepared_reader(
         home = newest_version(folder / name)
         if home is None:
             return None
-        images = {
-            ours: np.stack([example["image"] for example in examples(home, theirs, "image")])
-            for ours, theirs in splits.items()
-        }
+        with reading(home):  # images of several sizes cannot be stacked
+            images = {
+                ours: np.stack([example["image"] for example in examples(home, theirs, "image")])
+                for ours, theirs in splits.items()
+            }
         flat = {key: x[..., 0] if x.shape[-1] == 1 else x for key, x in images.items()}
         stored = {key: convert(x) for key, x in flat.items()}
         return Raw(stored, str(home), notes="TFDS order", comparable=False)
@@ -60,20 +64,49 @@ def examples(home: Path, split: str, feature: str) -> Iterator[dict[str, Any]]:
     """The examples of a prepared split, with only ``feature`` decoded.
 
     Raises:
-      FsbError: if files are damaged, or the split is missing or incomplete.
+      FsbError: if files are damaged, the split is missing or incomplete, or features.json names
+        classes of other libraries, which TFDS would import.
     """
     import tensorflow_datasets as tfds
 
+    _require_known_features(home / "features.json")
     with reading(home):
         builder = tfds.builder_from_directory(home)
         info, features = builder.info.splits[split], builder.info.features
-        skip = {name: tfds.decode.SkipDecoding() for name in features if name != feature}
+        # TFDS would decode an image of any format, some with other programs.
+        encoded = [name for name in features if name == "image" or name != feature]
+        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
         seen = 0
         for record in _records(builder, info):
-            yield features.deserialize_example_np(record, decoders=skip)
+            example = features.deserialize_example_np(record, decoders=skip)
+            if feature == "image":
+                example["image"] = _pixels(example["image"], home, features["image"].shape)
+            yield example
             seen += 1
         if seen != info.num_examples:
             raise EOFError(f"{seen} examples in {split}, not {info.num_examples}")
+
+
+def _require_known_features(path: Path) -> None:
+    """Refuses a name of a module or class that is not TFDS's own; raises FsbError."""
+
+    def visit(value: Any) -> None:
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, dict | list):
+                visit(item)
+                continue
+            named = isinstance(item, str) and re.fullmatch(r"\w+(\.\w+)+", item)
+            if named and not item.startswith("tensorflow_datasets.core.features."):
+                raise FsbError(f"{path}: names {item}, which is not a feature of TFDS")
+
+    with reading(path):
+        content = json.loads(read_bytes(path, MOST_FEATURES))
+        visit([content])
+
+
+def _pixels(content: bytes, home: Path, shape: Sequence[int | None]) -> np.ndarray:
+    """The uint8 pixels [H, W, C] of an encoded image; C is 1 or 3."""
+    return np.asarray(read_image(content or b"", home, ("PNG", "JPEG")))[..., : shape[-1]]
 
 
 def _records(builder: Any, info: Any) -> Iterator[bytes]:
@@ -81,7 +114,7 @@ def _records(builder: Any, info: Any) -> Iterator[bytes]:
     if builder.info.file_format.value == "array_record":
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        source = ArrayRecordDataSource([str(file) for file in info.filepaths])
+        source = ArrayRecordDataSource([str(require_file(Path(f))) for f in info.filepaths])
         for at in range(0, len(source), 1000):
             yield from source.__getitems__(range(at, min(at + 1000, len(source))))
         return
@@ -95,10 +128,11 @@ def tfrecords(path: Path) -> Iterator[bytes]:
     Raises:
       FsbError: if the file ends within a record.
     """
-    with reading(path), open(path, "rb") as file:
+    with reading(path), open(require_file(path), "rb") as file:
+        size = path.stat().st_size
         while header := file.read(12):
             (length,) = struct.unpack("<Q", header[:8])
-            record = file.read(length)
+            record = file.read(min(length, size))
             if len(record) < length or len(file.read(4)) < 4:
                 raise EOFError("it ends within a record")
             yield record

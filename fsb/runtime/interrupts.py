@@ -1,12 +1,14 @@
-"""Signals as a request: finish the chunk of steps, save, and leave."""
+"""Signals: Ctrl-C in a program, and a request to finish the chunk of steps, save, and leave."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from fsb.runtime.processes import largest
 
@@ -68,6 +70,7 @@ def interrupts() -> Iterator[Interrupt]:
     ...     asked.signal
     15
     """
+    raise_lost()
     asked = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may set handlers
@@ -78,3 +81,42 @@ def interrupts() -> Iterator[Interrupt]:
         yield asked
     finally:
         asked._restore()
+
+
+_ctrl_c: list[int] = []  # those that came while ``keyboard`` was open
+
+
+@contextlib.contextmanager
+def keyboard() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, and ``raise_lost`` raises one that was lost.
+
+    Python drops an exception in a callback, such as JAX's at each garbage collection, with a
+    traceback on stderr.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _ctrl_c.clear()
+    before, hook = signal.signal(signal.SIGINT, _raise), sys.unraisablehook
+
+    def without_ctrl_c(report: Any) -> None:
+        if not issubclass(report.exc_type, KeyboardInterrupt):
+            hook(report)
+
+    sys.unraisablehook = without_ctrl_c
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
+
+
+def raise_lost() -> None:
+    """Raises KeyboardInterrupt if there was one since ``keyboard`` was opened."""
+    if _ctrl_c:
+        raise KeyboardInterrupt
+
+
+def _raise(number: int, frame: object) -> None:
+    _ctrl_c.append(number)
+    raise KeyboardInterrupt

@@ -26,9 +26,9 @@ from fsb.storage.leaves import (
     restore_target,
     sha256,
     signature,
-    silence_closed_loops,
     storable,
 )
+from fsb.storage.quiet import quiet_orbax
 from fsb.types import PyTree
 
 
@@ -133,11 +133,9 @@ class Checkpoints:
             self._orbax = None
 
     def _checkpointer(self) -> Any:
-        import logging
-
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.WARNING)  # a save would log 20 lines
+        quiet_orbax()
         if self._orbax is None:
             self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
         return self._orbax
@@ -149,8 +147,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if not self._clean:  # remains of a killed run
-                    for rest in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                        shutil.rmtree(rest, ignore_errors=True)
+                    self._sweep()
                 self._remove(step)
             self._clean = True
             self._checkpointer().save(
@@ -159,7 +156,9 @@ class Checkpoints:
                     state=ocp.args.StandardSave(storable(leaves)), meta=ocp.args.JsonSave(record)
                 ),
             )
-        except (OSError, ValueError) as error:  # TensorStore reports a full disk as a ValueError
+        except Exception as error:  # a full disk raises an OSError, a ValueError or XLA's own
+            if jax.process_index() == 0:
+                self._sweep()  # gives the space back
             full = "no space left on device" if "No space left" in str(error) else ""
             raise FsbError(
                 f"cannot write a checkpoint in {self.folder}: {full or first_line(error)[:120]}"
@@ -175,7 +174,6 @@ class Checkpoints:
                 f"checkpoint {self.folder / str(step)} does not fit: "
                 + _difference(record["leaves"], signature(wanted))
             )
-        silence_closed_loops()
         targets = {name: restore_target(leaf) for name, leaf in wanted.items()}
         try:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(storable(targets)))
@@ -224,6 +222,11 @@ class Checkpoints:
         if which == "best":
             return ranked(self._metrics())
         return steps[::-1]
+
+    def _sweep(self) -> None:
+        """Deletes what is half written or half removed."""
+        for rest in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(rest, ignore_errors=True)
 
     def _remove(self, step: int) -> None:
         """Deletes a checkpoint. It is renamed first, so that no half of it is taken for a whole."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from typing import Any
 
 import jax
@@ -83,19 +82,3 @@ def _bytes(leaf: Any) -> memoryview:
 
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
     return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data
-
-
-def silence_closed_loops() -> None:
-    """Drops what TensorStore reports of reads that end after a failed restore has.
-
-    Each would print a traceback. All other reports go to the hook that was there before.
-    """
-    before = sys.unraisablehook
-    if getattr(before, "__name__", "") == "without_closed_loops":
-        return
-
-    def without_closed_loops(report: Any) -> None:
-        if str(report.exc_value) != "Event loop is closed":
-            before(report)
-
-    sys.unraisablehook = without_closed_loops

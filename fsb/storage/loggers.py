@@ -7,6 +7,7 @@ A factory takes the run folder and the configuration of the run, then the keys o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args
 
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 from annotated_types import Gt
 
-from fsb.errors import unknown
+from fsb.errors import FsbError, unknown
 from fsb.storage.provenance import factory_name
 
 Row = dict[str, Any]
@@ -91,3 +92,14 @@ def wandb_logger(
     settings = {"project": project, "entity": entity, "tags": list(tags)}
     settings["group"] = group or factory_name(config.get("estimator", {})) or None
     return WandbLogger(Path(folder), dict(config), mode, init_timeout, settings)
+
+
+def require_package(settings: Mapping[str, Any]) -> None:
+    """Refuses the settings of ``wandb_logger`` where wandb is not installed.
+
+    Raises:
+      FsbError: if it is not.
+    """
+    wanted = factory_name(settings) == "wandb_logger" and settings.get("mode") != "disabled"
+    if wanted and find_spec("wandb") is None:
+        raise FsbError("logger=wandb needs the package wandb; or take logger=none")

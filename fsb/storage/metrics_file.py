@@ -64,7 +64,10 @@ class MetricsFile:
         except (OSError, ValueError) as error:
             raise FsbError(f"cannot read {self.path}: {first_line(error)}") from error
         whole = text[: text.rfind("\n") + 1]
-        rows = csv.DictReader(io.StringIO(whole, newline=""))
+        try:
+            rows = list(csv.DictReader(io.StringIO(whole, newline="")))
+        except csv.Error as error:
+            raise FsbError(f"cannot read {self.path}: {error}") from None
         return [{k: _parsed(v) for k, v in row.items() if k is not None and v} for row in rows]
 
     def truncate(self, step: int) -> None:

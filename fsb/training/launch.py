@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import Logger
-from fsb.storage.run_folder import locked, new_run_folder
+from fsb.storage.run_folder import locked, new_run_folder, read_summary
+from fsb.training.recorder import require_rows
 from fsb.training.setup import Parts
 
 CHANGEABLE = (
@@ -55,7 +57,7 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
     Raises:
       FsbError: if there is no such run, an override may not change, a name in the run folder leads
-        out of it, or the run is already past ``max_steps``.
+        out of it, its numbers cannot be read, or the run is already past ``max_steps``.
     """
     if not config.resume:
         raise FsbError("resume: is empty; give the folder of a run, or leave resume out")
@@ -70,6 +72,8 @@ def resumed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             allowed = ", ".join(name for name in CHANGEABLE if name != "resume")
             raise FsbError(f"{key}: a resumed run keeps its settings; only {allowed} can change")
         OmegaConf.update(saved, home, OmegaConf.select(config, home), merge=False)
+    require_rows(Path(config.resume) / "metrics.csv")
+    read_summary(config.resume)
     step = max(Checkpoints(Path(config.resume) / "checkpoints").steps(), default=0)
     if step > saved.max_steps:
         raise FsbError(f"max_steps={saved.max_steps}: the run is already at step {step}")
@@ -108,7 +112,12 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
                 other.rmdir()  # Hydra made it; it is kept where it is not empty
         if jax.process_index() == 0:
             print(f"{config.model['_target_']}: {summary(parts.recipe.model, parts.data.shape)}")
-        log = build(config, "logger", folder, plain)
+        try:
+            log = build(config, "logger", folder, plain)
+        except FsbError:
+            if not config.resume and jax.process_index() == 0:
+                shutil.rmtree(folder)  # it has not begun
+            raise
         until_the_end.callback(log.finish)
         yield folder, log
     leave()

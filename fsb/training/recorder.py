@@ -32,6 +32,9 @@ from fsb.types import PyTree
 BEYOND = 1000.0
 """A run has diverged when its ELBO is below -BEYOND times the size of its first one."""
 
+NEEDED = ("step", "train_elbo", "valid_elbo", "test_elbo", "wall_seconds")
+"""The columns without which a run cannot go on."""
+
 
 class Recorder:
     """Writes the results of one run to its folder, its logger and the progress bar.
@@ -171,6 +174,18 @@ class Recorder:
         gradients = gradient_statistics(parts.recipe, state, self._probe, key)
         row |= {name: float(value) for name, value in gradients.items()}
         return row | {"learning_rate": learning_rate(state.opt_state)}
+
+
+def require_rows(path: Path) -> None:
+    """Checks that the rows of metrics.csv are those of a run.
+
+    Raises:
+      FsbError: if the file cannot be read, a column is missing, or a cell is no number.
+    """
+    for number, row in enumerate(MetricsFile(path).read(), start=1):
+        for name in dict.fromkeys((*NEEDED, *row)):
+            if isinstance(row.get(name), str | None):
+                raise FsbError(f"{path}: row {number} has no number for {name}")
 
 
 def learning_rate(opt_state: PyTree) -> float | None:

@@ -12,7 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.utils import setup_globals
 from packaging.requirements import Requirement
 
@@ -40,7 +40,7 @@ SIGNATURES = [
         ConfigLoaderImpl.get_group_options,
         "self group_name results_filter config_name overrides",
     ),
-    (ConfigLoaderImpl.list_groups, "self parent_name"),
+    (ConfigLoaderImpl.compute_defaults_list, "self config_name overrides run_mode"),
     (BasicSweeper.split_arguments, "overrides max_batch_size"),
     (utils.create_config_search_path, "search_path_dir"),
     (utils.get_args_parser, ""),
@@ -57,6 +57,8 @@ SIGNATURES = [
     (Override.is_hydra_override, "self"),
     (Override.is_delete, "self"),
     (Override.value, "self"),
+    (Override.sweep_iterator, "self transformer"),
+    (RangeSweep, "tags start stop step shuffle"),
     (setup_globals, ""),
 ]
 

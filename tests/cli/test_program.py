@@ -85,7 +85,7 @@ def test_exit_codes_of_a_run(error, code, capsys):
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == code
-    expected = "fsb: error: no such data\n" if code == 2 else ""
+    expected = "fsb: error: no such data\n" if code == 2 else "fsb: interrupted\n"
     assert capsys.readouterr().err == expected
 
 
