@@ -1,6 +1,8 @@
 """Small errors in coupled, antithetic and flipped draws, Double CV and RODEO."""
 
 COUPLED, CONTRACT = "estimators/test_coupled.py", "estimators/test_contract.py"
+SCANS = "estimators/test_scans.py -k means and not categorical"
+NESTED = "estimators/test_scans.py -k nested"
 MEANS = "estimators/test_means.py -k three_layers and"
 
 DISARM, ARMS, BITFLIP = (f"estimators/{name}.py" for name in ("disarm", "arms", "bitflip"))
@@ -9,11 +11,31 @@ DOUBLE, RODEO, ATTACH = (f"estimators/{name}.py" for name in ("double_cv", "rode
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     # on branches of a run
     ("layerwise: the loss of the run not subtracted", ATTACH,
-     "z, ancestral(key)) - losses", "z, ancestral(key))", COUPLED),
-    ("layerwise: the layers below not redrawn", ATTACH,
+     "turn, z, below) - losses", "turn, z, below)", COUPLED),
+    ("layerwise: the layers below not redrawn", "estimators/_turns.py",
      "for site in sites[:layer]}", "for site in sites}", f"{MEANS} disarm"),
-    ("layerwise: the layers above not held", ATTACH,
+    ("layerwise: the layers above not held", "estimators/_turns.py",
      "for site in sites[:layer]}", "for site in sites[:0]}", COUPLED),
+    # scans
+    ("scans: later turns held too", "estimators/_turns.py",
+     "count <= now if place <= layer else count < now", "count >= 0", SCANS),
+    ("scans: earlier turns drawn again", "estimators/_turns.py",
+     "count <= now if place <= layer else count < now", "count == now", SCANS),
+    ("scans: a later site of the turn held", "estimators/_turns.py",
+     "count <= now if place <= layer else count < now", "count <= now", SCANS),
+    ("scans: an earlier site of the turn drawn again", "estimators/_turns.py",
+     "count <= now if place <= layer else count < now", "count < now", SCANS),
+    ("scans: the order of nested turns", "estimators/_turns.py",
+     "now = turn // math.prod(own.turns[depth:])", "now = turn % own.turns[0]", NESTED),
+    ("scans: one key for all turns", "sites/site.py",
+     "jax.random.split(site_key(key, self.name), self.length)",
+     "jax.numpy.broadcast_to(site_key(key, self.name), (self.length,))",
+     "estimators/test_scans.py -k noise_of_their_own"),
+    ("scans: the signal of muprop without its turn", "estimators/muprop.py",
+     "point.losses, site) - linear",
+     "point.losses, site) - linear.sum(-1, keepdims=True)", f"{SCANS} and muprop"),
+    ("scans: the turns of rodeo together", "estimators/rodeo.py",
+     "turns = math.prod(site.z.shape[2 : 2 + len(site.scans)])", "turns = 1", f"{SCANS} and rodeo"),
     ("ARM: factor 2", DISARM, "> 0, u - 0.5, 0)", "> 0, 2 * u - 1, 0)", COUPLED),
     ("ARM: u not centred", DISARM, "> 0, u - 0.5, 0)", "> 0, u, 0)", COUPLED),
     ("ARM: certain units not masked", DISARM,
@@ -55,8 +77,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("UGC: near 1 not seen as near certain", BITFLIP, "jax.nn.sigmoid(-jnp.abs(site.eta)) <",
      "jax.nn.sigmoid(site.eta) <", COUPLED),
     # of several full runs
-    ("runs: derivatives through the layers below", "sites.py", "z=site.z + shifts[name]",
-     "z=site.z + shifts[name] + jax.numpy.sum(eta - jax.lax.stop_gradient(eta))",
+    ("runs: derivatives through the layers below", "sites/samplers.py", "z=site.z + self.shifts[name]",
+     "z=site.z + self.shifts[name] + jax.numpy.sum(eta - jax.lax.stop_gradient(eta))",
      COUPLED),
     ("leave one out: n for n - 1", "estimators/_attach.py", "/ (len(x) - 1)", "/ len(x)", COUPLED),
     ("leave one out: own term kept", "estimators/_attach.py", "(x.sum(0, keepdims=True) - x) /",
@@ -86,6 +108,6 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      " - q * sign * there[..., 1]", "", COUPLED),
     ("RODEO: value at z dropped", RODEO, "(there - here)", "there", COUPLED),
     ("RODEO: h of the run itself", RODEO, "range(1, samples)]", "range(samples - 1)]", COUPLED),
-    ("RODEO: the heads exchanged", RODEO, "return scalars[..., 0], vector",
-     "return scalars[..., 1], vector", COUPLED),
+    ("RODEO: the heads exchanged", RODEO, "total = scalars[..., 0]",
+     "total = scalars[..., 1]", COUPLED),
 )  # fmt: skip

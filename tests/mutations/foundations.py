@@ -12,7 +12,7 @@ VAE, LATENTS = "networks/test_vae.py", "networks/test_latents.py"
 PRIORS = "networks/priors.py"
 LIKELIHOODS = "networks/test_likelihoods.py"
 OBJECTIVES = "test_objectives.py"
-SITES = "test_sites.py"
+SITES = "sites/test_record.py"
 GRADIENTS = "test_gradients.py"
 DIAGNOSTICS = "test_diagnostics.py"
 METRICS = "training/test_evaluation.py"
@@ -40,8 +40,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "sign = 2 * hard - 1", HARD_MEANS),
     ("local: sign of the slope", LOCAL, "(cotangents[0], drawn, dist)",
      "(-cotangents[0], drawn, dist)", HARD_MEANS),
-    ("local: site key not folded", LOCAL, "noise(site_key(key, name), eta, dist)",
-     "noise(key, eta, dist)", CONTRACT),
+    ("local: site key not folded", LOCAL, "noise(site_key(self.key, name), eta, dist)",
+     "noise(self.key, eta, dist)", CONTRACT),
     ("DARN has the slope of ST", "estimators/darn.py", "half_slope(drawn.eta, drawn.hard, dist)",
      "0.25 * dist.span", HARD_MEANS),
     ("deterministic ST: threshold reversed", ST, "(eta >= 0)", "(eta < 0)", THRESHOLD_MEANS),
@@ -82,9 +82,11 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "for site in sites[:1])\n            return", DIAGNOSTICS),
     ("exact: states of the next site not shifted", EXACT, "        start += n\n", "",
      DIAGNOSTICS),
-    ("attach: cotangent of the losses dropped", ATTACH, "(weight * g).astype",
-     "(jnp.ones_like(weight) * g).astype", GRADIENTS),
-    ("attach: sign", ATTACH, "(weight * g).astype", "(-weight * g).astype", GRADIENTS),
+    ("attach: cotangent of the losses dropped", ATTACH, "if shared else weight * g",
+     "if shared else jnp.ones_like(weight) * g", GRADIENTS),
+    ("attach: sign", ATTACH, "if shared else weight * g", "if shared else -weight * g", GRADIENTS),
+    ("attach: of a shared site, the mean", ATTACH, "(weight * g).sum(0, keepdims=True)",
+     "(weight * g).mean(0, keepdims=True)", "estimators/test_shapes.py"),
     # distributions
     ("Bernoulli: 1 - p for p in the draw", B, "(u < jax.nn.sigmoid(eta.astype(u.dtype)))",
      "(u > jax.nn.sigmoid(eta.astype(u.dtype)))", BERNOULLI),
@@ -119,12 +121,13 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("noise: a rotation wrong", "runtime/random.py", "(13, 15, 26, 6)", "(13, 15, 26, 7)", NOISE),
     ("noise: a mantissa bit less", "runtime/random.py", ">> 9)", ">> 10)", NOISE),
     # sites, gradients, diagnostics
-    ("sites: key not folded with the name", "sites.py",
+    ("sites: key not folded with the name", "sites/site.py",
      "return jax.random.fold_in(key, zlib.crc32(name.encode()))", "return key", SITES),
-    ("replay: values differentiated", "sites.py", "jax.lax.stop_gradient(values[name])",
-     "values[name]", SITES),
-    ("mean pass: logits for means", "sites.py", "z = dist.mean(eta)", "z = eta", SITES),
-    ("collect_sites: names not checked", "sites.py", "if any(site.name == name for site in sites):",
+    ("replay: values differentiated", "sites/samplers.py",
+     "jax.lax.stop_gradient(dict(values))", "dict(values)", SITES),
+    ("mean pass: logits for means", "sites/samplers.py", "z = dist.mean(eta)", "z = eta", SITES),
+    ("collect_sites: names not checked", "sites/record.py",
+     "if any(other.name == site.name for other in self.sites):",
      "if False:", SITES),
     ("value: sum for mean", "gradients.py", "losses.mean(), (aux", "losses.sum(), (aux",
      GRADIENTS),
