@@ -179,6 +179,6 @@ def update_moments(moments: RunningMoments, signal: Array, decay: float) -> Runn
 
 def features(eta: PyTree, turns: tuple[int, ...] = ()) -> Array:
     """All parameters of a site, [B, T..., inputs] float32; clipped, as logits may be infinite."""
-    flat = lambda x: jnp.asarray(x, jnp.float32).reshape(x.shape[0], *turns, -1)
+    flat = lambda x: jnp.asarray(x, jnp.float32).reshape(*x.shape[:1], *turns, -1)
     leaves = [flat(x) for x in jax.tree.leaves(eta)]
     return jnp.clip(jnp.concatenate(leaves, -1), -30, 30)

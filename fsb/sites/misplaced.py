@@ -32,28 +32,34 @@ CURES = {
     "custom_vjp": "sample before it and pass the value",
     "custom_jvp": "sample before it and pass the value",
 }
-FUNCTIONS = {  # of JAX, by the name that a frame of the call stack has
-    **{name: name for name in CURES},
-    "vmap_f": "vmap",
-    "cache_miss": "jit",
-    "_infer_params": "jit",
-    "fun_remat": "checkpoint",
-    "value_and_grad_f": "grad",
-    "jvp": "grad",
-    "linearize": "grad",
-    "vjp": "grad",
-    "pmap_f": "pmap",
-}
+OTHER_NAMES = {
+    "_cpp_pjit": "jit",
+    "_shard_map": "shard_map",
+    "value_and_grad": "grad",
+} | dict.fromkeys(("jvp", "vjp", "linearize", "jacfwd", "jacrev"), "grad")
+FILES = (
+    "loops.py",
+    "conditionals.py",
+    "api.py",
+    "pjit.py",
+    "ad_checkpoint.py",
+    "custom_derivatives.py",
+    "shard_map.py",
+)
 
 
-def refuse_misplaced(name: str) -> NoReturn:
+def refuse_misplaced(name: str, recorder: object) -> NoReturn:
     """Raises the error for a site sampled within a transformation of JAX, with the cure."""
     frame, found = sys._getframe(2), None
-    while frame is not None and frame.f_code.co_name != "collect_sites":
+    while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith(JAX):
-            # The last is the one nearest the loss: jnp functions have a jit of their own within.
-            found = FUNCTIONS.get(code.co_name, found)
+        if code.co_name == "collect_sites" and frame.f_locals["sample"] is recorder:
+            break
+        if code.co_filename.startswith(JAX) and code.co_filename.endswith(FILES):
+            function = code.co_qualname.partition(".")[0]
+            function = OTHER_NAMES.get(function, function)
+            # The one nearest the loss counts: functions of jax.numpy have a jit of their own.
+            found = function if function in CURES else found
         frame = frame.f_back  # type: ignore[assignment]
     if found is None:
         raise FsbError(

@@ -41,7 +41,7 @@ class Recorder:
     def check(self, name: str) -> None:
         """Refuses a site within a transformation that this function knows nothing of."""
         if jax.extend.core.get_opaque_trace_state(convention="flax") != self._trace:
-            refuse_misplaced(name)
+            refuse_misplaced(name, self)
 
     def add(self, *sites: Site) -> None:
         """Records sites.

@@ -265,9 +265,9 @@ def test_a_branch_holds_what_is_above_and_redraws_what_is_below():
     y = 1 - sites[1].z
     held = run(replay({"z": sites[0].z, "y": y}))[0]
     other = ancestral(jax.random.key(99))
-    np.testing.assert_array_equal(branch(run, sites, 1, y, other), held)
+    np.testing.assert_array_equal(branch(run, sites, 1, None, y, other), held)
     below = replay({"z": -sites[0].z}, other)
-    np.testing.assert_array_equal(branch(run, sites, 0, -sites[0].z, other), run(below)[0])
+    np.testing.assert_array_equal(branch(run, sites, 0, None, -sites[0].z, other), run(below)[0])
 
 
 class Runs:

@@ -23,7 +23,7 @@ from fsb.estimators._baselines import (
 from fsb.estimators.vimco import negative_bound, signals
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import importance_weighted_bound, log_weight, sampled_elbo
-from fsb.sites import ancestral, bind, collect_sites
+from fsb.sites import Site, ancestral, bind, collect_sites
 
 KEY = jax.random.key(0)
 LOGITS = np.float32([[0.4, -0.8]])
@@ -255,9 +255,12 @@ def test_the_scale_is_never_below_one():
         assert int(after.steps) == 2
 
 
+SITE = Site("z", fsb.Bernoulli(), *[jnp.zeros((5, 1))] * 3)
+
+
 def test_moments_of_the_first_steps_are_plain_and_then_fade():
     batches = np.random.default_rng(0).normal(1000, 3, (12, 5)).astype(np.float32)
-    state = init_moments(KEY, None)[1]
+    state = init_moments(KEY, SITE)[1]
     for batch in batches:
         state = update_moments(state, jnp.asarray(batch), 0.95)
     assert int(state.steps) == 12
@@ -265,7 +268,7 @@ def test_moments_of_the_first_steps_are_plain_and_then_fade():
     assert float(state.variance) == pytest.approx(batches.var(), rel=1e-3)
     weight = np.append(0.8 ** np.arange(11, 4, -1) * 0.2, 0.2 * 0.8 ** np.arange(4, -1, -1))
     weight[:5] = 0.8**7 / 5  # the first 1 / (1 - decay) steps, alike
-    state = init_moments(KEY, None)[1]
+    state = init_moments(KEY, SITE)[1]
     for batch in batches:
         state = update_moments(state, jnp.asarray(batch), 0.8)
     mean = weight @ batches.mean(1)

@@ -77,7 +77,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("UGC: near 1 not seen as near certain", BITFLIP, "jax.nn.sigmoid(-jnp.abs(site.eta)) <",
      "jax.nn.sigmoid(site.eta) <", COUPLED),
     # of several full runs
-    ("runs: derivatives through the layers below", "sites/samplers.py", "z=site.z + self.shifts[name]",
+    ("runs: derivatives through the layers below", "sites/samplers.py",
+     "z=site.z + self.shifts[name]",
      "z=site.z + self.shifts[name] + jax.numpy.sum(eta - jax.lax.stop_gradient(eta))",
      COUPLED),
     ("leave one out: n for n - 1", "estimators/_attach.py", "/ (len(x) - 1)", "/ len(x)", COUPLED),

@@ -89,7 +89,7 @@ def test_replayed_values_come_back(lift, key):
     np.testing.assert_array_equal(losses, again)
     means, _ = run(mean())
     np.testing.assert_allclose(means.sum(), np.tanh(ETA / 2).sum(), rtol=1e-5)
-    soft, (site,) = run(relaxed(key, 0.5))
+    _, (site,) = run(relaxed(key, 0.5))
     assert ((abs(site.z) < 1) & (np.sign(site.z) == site.hard)).all()
 
 

@@ -87,7 +87,7 @@ def test_the_sample_of_the_model_within_the_body_of_a_scan(key):
         turn = lambda c, _, own: (c + sample("b", SPIN, eta).sum(-1), None)
         return fsb.scan(turn, sample, jnp.zeros(3), length=2)[0]
 
-    with pytest.raises(fsb.FsbError, match="site 'b' was sampled within jax.lax.scan"):
+    with pytest.raises(fsb.FsbError, match=r"site 'b' was sampled within jax\.lax\.scan"):
         bind(loss, ETA)(ancestral(key))
 
 
