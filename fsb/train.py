@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fsb.cli.factory import require_buildable
 from fsb.cli.program import program
@@ -15,7 +15,7 @@ from fsb.cli.schema import Train
 from fsb.runtime.interrupts import interrupts
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import require_package
-from fsb.training.launch import open_run, resumed
+from fsb.training.launch import open_run, require_same, resumed
 from fsb.training.recorder import Recorder
 from fsb.training.setup import Parts, assemble, try_step
 from fsb.training.step import run_steps
@@ -28,6 +28,7 @@ def check(config: DictConfig) -> tuple[DictConfig, Parts]:
     require_package(config.logger)
     require_buildable(config, "logger", "folder", {})
     parts = assemble(config)
+    require_same(cast(dict, OmegaConf.to_container(config)))
     try_step(parts)
     return config, parts
 

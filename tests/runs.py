@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -112,3 +113,19 @@ def start(*arguments, module="fsb.train", cwd=None, **environment):
         cwd=cwd,
         env={**os.environ, "XLA_FLAGS": one_device(), **environment},
     )
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def pair(*arguments, of_each=("", ""), cwd=None):
+    """The two processes of one run, each with one device and perhaps an argument of its own."""
+    at = [f"distributed.coordinator=127.0.0.1:{free_port()}", "distributed.num_processes=2"]
+    given = [*arguments, "devices=null", *at]
+    return [
+        start(*given, f"distributed.process_id={number}", *own.split(), cwd=cwd)
+        for number, own in enumerate(of_each)
+    ]

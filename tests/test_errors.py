@@ -1,18 +1,25 @@
 """Mistakes that show only against files and runs: one line on stderr, exit code 2, no folder."""
 
+import errno
 import gzip
 import os
 import pickle
 import shutil
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import yaml
 
 import fsb.evaluate
 import fsb.train
-from runs import TINY, finished
+from fsb.errors import FsbError
+from fsb.storage.checkpoints import Checkpoints
+from runs import TINY, finished, main, one_device, state
 
 
 @pytest.fixture
@@ -230,3 +237,72 @@ def test_a_pickle_is_never_loaded(place, refused):
 def test_no_folder_can_be_made_below_a_file(place, refused):
     (place / "file").write_text("")
     assert "cannot make the folder file/run" in refused(fsb.train, *TINY, "hydra.run.dir=file/run")
+
+
+class Full:
+    """A disk without space, as each of the layers below a checkpoint reports it."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def save(self, folder, args):
+        Path(f"{folder}.orbax-checkpoint-tmp").mkdir()
+        raise self.error
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        ValueError("RESOURCE_EXHAUSTED: Error writing\nfile: No space left on device [x]"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: No space left on device"),
+    ],
+)
+def test_a_full_disk_keeps_the_last_checkpoint(error, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    before = state(folder)
+    monkeypatch.setattr(Checkpoints, "_checkpointer", lambda self: Full(error))
+    checkpoints = Checkpoints(folder / "checkpoints")
+    with pytest.raises(FsbError, match=r"cannot write .*checkpoints: no space left on device$"):
+        checkpoints.save(30, {"w": np.zeros(3)})
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["10", "20"]
+    assert state(folder) == before
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_written_during_a_run(tmp_path):
+    """No file may have more than 8 kB: Orbax, TensorStore and asyncio would print 100 lines."""
+    folder = shutil.copytree(finished(), tmp_path / "run")
+    before = state(folder)
+    limit = (
+        "import resource, signal, fsb.train; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); fsb.train.main()"
+    )
+    command = [sys.executable, "-c", limit, f"resume={folder}", "max_steps=40"]
+    environment = {**os.environ, "XLA_FLAGS": one_device(), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert run.returncode == 2, run.stderr
+    lines = run.stderr.splitlines()
+    assert len(lines) <= 5, run.stderr
+    assert lines[-1].startswith(f"fsb: error: cannot write a checkpoint in {folder}/checkpoints: ")
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_logger_that_is_not_installed(mode, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "needs the package wandb" in refused(fsb.train, "logger=wandb", f"logger.mode={mode}")
+
+
+def test_a_logger_that_refuses_leaves_no_folder(place, capsys, monkeypatch):
+    (place / "own.py").write_text(
+        "from fsb import FsbError\ndef log(folder, config):\n    raise FsbError('no')\n"
+    )
+    monkeypatch.syspath_prepend(str(place))
+    with pytest.raises(SystemExit, match="2"):
+        main(place / "run", "modules=[own]", "logger._target_=own.log")
+    assert capsys.readouterr().err == "fsb: error: logger: no\n"
+    assert not (place / "run").exists()

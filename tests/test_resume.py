@@ -10,6 +10,7 @@ import pytest
 
 import fsb.evaluate
 import fsb.train
+from fsb.runtime.interrupts import SIGNALS
 from fsb.storage.checkpoints import Checkpoints
 from runs import TINY, Interrupting, assembled, finished, main, rows, start, state, train
 
@@ -20,7 +21,7 @@ def damage(folder, step):
         path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("step", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_an_interrupted_run_goes_on_as_if_nothing_were(step, number, tmp_path, capsys):
     before = signal.getsignal(number)
@@ -144,7 +145,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path):
     assert rows(folder) == rows(finished())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.slow
 def test_a_process_is_interrupted_and_resumed(number, tmp_path):
     folder = tmp_path / "run"

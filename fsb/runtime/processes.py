@@ -44,6 +44,7 @@ def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
         _peers.extend(_gathered(address, num_processes))
     else:
         _peers.append(_greeted(address, process_id, num_processes))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else XLA tells of an end in many lines
     jax.distributed.initialize(coordinator, num_processes, process_id)
     for number, peer in enumerate(_peers, start=1):
         name = f"process {number if process_id == 0 else 0}"
@@ -56,6 +57,12 @@ def leave() -> None:
         peer = _peers.pop()
         peer.sendall(b"bye")
         peer.shutdown(socket.SHUT_WR)
+
+
+def await_reason() -> None:
+    """After an error of JAX: if it came because another process has died, this one ends here."""
+    if _peers:
+        time.sleep(2.0)  # until ``_watch`` has noticed
 
 
 def largest(number: int) -> int:

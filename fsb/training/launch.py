@@ -18,7 +18,7 @@ from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
 from fsb.networks.summary import summary
-from fsb.runtime.processes import from_first, largest, leave
+from fsb.runtime.processes import await_reason, from_first, largest, leave
 from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
@@ -91,13 +91,11 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
       The run folder and the logger.
 
     Raises:
-      FsbError: if the folder cannot be made, holds something already or is in use, or if the
-        processes of the run have different settings.
+      FsbError: if the folder cannot be made, holds something already or is in use.
     """
     compilation_cache(config.compilation_cache)
     record = OmegaConf.merge(config, {"resume": None})
     plain: Any = OmegaConf.to_container(record, resolve=True)
-    require_same(plain)
     with contextlib.ExitStack() as until_the_end:
 
         def opened() -> str:
@@ -119,7 +117,11 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
                 shutil.rmtree(folder)  # it has not begun
             raise
         until_the_end.callback(log.finish)
-        yield folder, log
+        try:
+            yield folder, log
+        except RuntimeError:  # of a collective, say
+            await_reason()
+            raise
     leave()
 
 
@@ -132,13 +134,13 @@ def _claimed(config: DictConfig) -> Path:
     return new_run_folder(hydra.runtime.output_dir, exact=chosen)
 
 
-def require_same(plain: Mapping[str, Any]) -> None:
+def require_same(settings: Mapping[str, Any]) -> None:
     """Refuses processes of one run that have different settings; every process must call it.
 
     Raises:
       FsbError: in every process; where the settings differ, the first key that does is named.
     """
-    mine = _flat({name: value for name, value in plain.items() if name != "distributed"})
+    mine = _flat({name: value for name, value in settings.items() if name != "distributed"})
     first = json.loads(from_first(lambda: json.dumps(mine)))
     differing = sorted(key for key in mine | first if mine.get(key) != first.get(key))
     if not largest(len(differing)):

@@ -1,7 +1,5 @@
 """More devices and more processes change the speed, not the numbers."""
 
-import socket
-
 import jax
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from fsb.errors import FsbError
 from fsb.runtime import devices, processes
 from fsb.storage.checkpoints import Checkpoints
-from runs import TINY, assembled, finished, rows, start, state, train
+from runs import TINY, assembled, finished, pair, rows, state, train
 
 
 def params(folder):
@@ -65,19 +63,9 @@ def test_a_run_goes_on_with_other_devices(tmp_path):
     assert_same_numbers(tmp_path / "run", finished())
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def together(*arguments, cwd):
     """Two processes, each with one device, as one run; their outputs."""
-    at = [f"distributed.coordinator=127.0.0.1:{free_port()}", "distributed.num_processes=2"]
-    processes = [
-        start(*arguments, "devices=null", *at, f"distributed.process_id={number}", cwd=cwd)
-        for number in range(2)
-    ]
+    processes = pair(*arguments, cwd=cwd)
     out = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], out
     return out

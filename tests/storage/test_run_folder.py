@@ -1,6 +1,7 @@
 """A run folder is made once, and its summary says what produced it."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -112,3 +113,70 @@ def test_the_device():
 
 def test_provenance_is_what_a_summary_needs():
     assert provenance().keys() == {"git_commit", "device", "versions"}
+
+
+OTHER = """
+import sys
+from fsb.storage.run_folder import locked
+with locked(sys.argv[1]):
+    print("has it", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_one_process_has_a_folder(tmp_path):
+    command = [sys.executable, "-c", OTHER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "has it\n"
+        expected = f"is in use by process {other.pid} on {platform.node()}$"
+        with pytest.raises(FsbError, match=expected), run_folder.locked(tmp_path):
+            pytest.fail("it was opened")
+        assert (tmp_path / ".owner").exists()  # it is the other one's
+        other.kill()
+    with run_folder.locked(tmp_path):  # the lock has ended with that process
+        assert (tmp_path / ".owner").read_text() == f"process {os.getpid()} on {platform.node()}"
+        with pytest.raises(FsbError, match="in use"), run_folder.locked(tmp_path):
+            pytest.fail("it was opened twice")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_ones_own(tmp_path):
+    for name in ("checkpoints/20/state", "wandb/offline-run/files"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("")
+    (tmp_path / "wandb/latest-run").symlink_to("offline-run")
+    (tmp_path / "wandb/offline-run/code").symlink_to("/")  # below wandb/ W&B makes its own
+    run_folder.require_own(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["curves.png", "checkpoints/20/state/x", "wandb/run_id/x", "wandb"]
+)
+@pytest.mark.parametrize("kind", ["a symbolic link", "no regular file"])
+def test_a_folder_that_leads_out(name, kind, tmp_path):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path) if kind == "no regular file" else path.symlink_to(tmp_path)
+    if name.startswith("wandb/"):
+        run_folder.require_own(tmp_path / "run")
+        return
+    with pytest.raises(FsbError, match=rf"run folder .*: {path} is {kind}; a run makes none$"):
+        run_folder.require_own(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path):
+    with pytest.raises(FsbError, match="cannot be read: No such file"):
+        run_folder.require_own(tmp_path / "gone")
+
+
+def test_the_identity_of_a_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = run_folder.identity(folder)
+    (folder / "file").write_text("")
+    assert run_folder.identity(folder) == first
+    folder.rename(tmp_path / "moved")
+    assert run_folder.identity(folder) is None
+    folder.mkdir()
+    assert run_folder.identity(folder) != first
