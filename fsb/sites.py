@@ -140,13 +140,19 @@ def collect_sites(model: Callable[[Sample], T], sampler: Sampler) -> tuple[T, tu
     """Runs ``model(sample)`` and returns its result with the sites it sampled, in ancestral order.
 
     Raises:
-      FsbError: if two sites have the same name.
+      FsbError: if two sites have the same name, or names that would share their noise.
     """
     sites: list[Site] = []
 
     def sample(name: str, dist: Distribution, eta: Eta) -> Array:
         if any(site.name == name for site in sites):
             raise FsbError(f"site {name!r} was sampled twice in one run; give each its own name")
+        for site in sites:
+            if zlib.crc32(site.name.encode()) == zlib.crc32(name.encode()):
+                raise FsbError(
+                    f"sites {site.name!r} and {name!r} would share their noise, as the checksums "
+                    "of their names agree; rename one"
+                )
         sites.append(sampler(name, dist, checked_site(name, dist, eta)))
         return sites[-1].z
 
