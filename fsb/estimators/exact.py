@@ -80,10 +80,19 @@ def enumerate_sites(sites: tuple[Site, ...], max_states: int) -> dict[str, Array
 
 
 def _support(site: Site) -> Array:
+    """The values of one unit, [K] or [K, event]."""
     try:
-        return site.dist.support(site.eta)
+        support = site.dist.support(site.eta)
     except FsbError as error:
         raise FsbError(f"site {site.name!r}: {error}") from None
+    event = site.z.shape[len(jax.eval_shape(_log_prob, site).shape) :]
+    if support.shape[1:] != event:
+        expected = ", ".join(map(str, ("K", *event)))
+        raise FsbError(
+            f"site {site.name!r}: {type(site.dist).__name__}.support must return the values along "
+            f"the first axis, [{expected}]; got {support.shape}"
+        )
+    return support
 
 
 def _log_prob(site: Site) -> Array:

@@ -100,10 +100,8 @@ def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, 
     x, weight = np.polynomial.legendre.leggauss(nodes)
     u = (x + 1) / 2
     rest = u**4 / 2
-    odds = rest / (1 - rest)
-    w: list[Any]
-    if known(temperature):
-        w = [float(x) for x in np.maximum(odds**temperature, 1e-18)]  # its square stays above zero
-    else:
-        w = [jnp.maximum(float(x) ** temperature, 1e-18) for x in odds]
-    return list(zip((weight * u**3).tolist(), w, strict=True))
+    w = (np if known(temperature) else jnp).maximum(  # its square stays above zero
+        (rest / (1 - rest)) ** temperature, 1e-18
+    )
+    number = float if known(temperature) else jnp.asarray
+    return [(float(a), number(b)) for a, b in zip(weight * u**3, w, strict=True)]

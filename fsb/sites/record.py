@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -47,13 +48,19 @@ class Recorder:
         """Records sites.
 
         Raises:
-          FsbError: if two sites have the same name.
+          FsbError: if two sites have the same name, or names that would share their noise.
         """
         for site in sites:
-            if any(other.name == site.name for other in self.sites):
-                raise FsbError(
-                    f"site {site.name!r} was sampled twice in one run; give each its own name"
-                )
+            for other in self.sites:
+                if other.name == site.name:
+                    raise FsbError(
+                        f"site {site.name!r} was sampled twice in one run; give each its own name"
+                    )
+                if zlib.crc32(other.name.encode()) == zlib.crc32(site.name.encode()):
+                    raise FsbError(
+                        f"sites {other.name!r} and {site.name!r} would share their noise, as the "
+                        "checksums of their names agree; rename one"
+                    )
             self.sites.append(site)
 
 

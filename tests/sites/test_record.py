@@ -102,6 +102,13 @@ def test_replay_of_some_sites_draws_the_others(key):
         bind(model_of("a", "b"), PARAMS)(replay(given))
 
 
+def test_names_that_would_share_noise_are_refused(key):
+    """Two words of one crc32, with which keys are folded."""
+    names = ("plumless", "buckeroo")
+    with pytest.raises(FsbError, match="sites 'plumless' and 'buckeroo' would share their noise"):
+        bind(model_of(*names), dict.fromkeys(names, PARAMS["a"]))(ancestral(key))
+
+
 def test_the_mean_pass_passes_means_on():
     def loss(params, sample):
         z = sample("low", DIST, params)
