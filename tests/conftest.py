@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = (
     + "--xla_cpu_use_fusion_emitters=false"
     * (version("jaxlib") < "0.11")
 )
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # a tenth of the time of most tests
 os.environ["NPROC"] = "16"  # in-process collectives need two threads a device
 os.environ["WANDB_MODE"] = "offline"
 os.environ["FSB_CACHE"] = tempfile.mkdtemp(prefix="fsb-test-")  # nothing a user prepared is touched

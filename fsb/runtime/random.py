@@ -8,6 +8,7 @@ the time. Other platforms and generators use ``jax.random`` itself.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +32,7 @@ def bits(key: Array, shape: tuple[int, ...]) -> Array:
     if not (known and partitionable):
         return jax.random.bits(key, shape, jnp.uint32)
     words = key if jnp.issubdtype(key.dtype, jnp.uint32) else jax.random.key_data(key)
-    return jax.lax.platform_dependent(
-        words,
-        cpu=lambda words: _threefry(words, shape),
-        default=lambda words: jax.random.bits(jax.random.wrap_key_data(words), shape, jnp.uint32),
-    )
+    return _of_platform(words, shape)
 
 
 def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
@@ -49,6 +46,16 @@ def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) 
         return jax.random.uniform(key, shape, dtype)
     mantissa = (bits(key, shape) >> 9) | jnp.uint32(0x3F800000)
     return jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1
+
+
+@partial(jax.jit, static_argnums=1)  # traced once for each shape, not at each site
+def _of_platform(words: Array, shape: tuple[int, ...]) -> Array:
+    """The bits of the generator that suits the platform."""
+    return jax.lax.platform_dependent(
+        words,
+        cpu=lambda words: _threefry(words, shape),
+        default=lambda words: jax.random.bits(jax.random.wrap_key_data(words), shape, jnp.uint32),
+    )
 
 
 def _threefry(words: Array, shape: tuple[int, ...]) -> Array:
