@@ -127,7 +127,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "jax.lax.stop_gradient(dict(values))", "dict(values)", SITES),
     ("mean pass: logits for means", "sites/samplers.py", "z = dist.mean(eta)", "z = eta", SITES),
     ("collect_sites: names not checked", "sites/record.py",
-     "if any(other.name == site.name for other in self.sites):",
+     "if other.name == site.name:",
      "if False:", SITES),
     ("value: sum for mean", "gradients.py", "losses.mean(), (aux", "losses.sum(), (aux",
      GRADIENTS),
