@@ -1,11 +1,9 @@
 """Small errors in what keeps a stranger's files harmless and a failure from being silent."""
 
 FOLDER, LOCK = "storage/run_folder.py", "storage/test_run_folder.py -k process or own or leads"
-RUNS = "test_hostile.py -k run_folder"
-SAVED = f"{RUNS} and (interpolation or escaped or aliases or depth or size)"
-TARGETS = f"{RUNS} and resume and (estimator or logger)"
+SAVED = "cli/test_saved.py"
 LINES, DATA = "test_hostile.py -k command_line", "test_hostile.py -k data_file"
-DIVERGED = "test_diverged.py -k what_has or given_once or good_checkpoint"
+DIVERGED = "test_diverged.py -k what_has or given_once"
 SIGNALS, PROCESSES = (
     f"runtime/test_{name}.py -k not at_the_start and not refused_by_both and not alone"
     for name in ("interrupts", "processes")
@@ -33,14 +31,14 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("lock: no name of the owner", FOLDER, 'f"process {os.getpid()} on {platform.node()}"', '""',
      LOCK),
     ("saved: links are not looked for", "cli/saved.py", "    require_own(folder)\n", "",
-     f"{RUNS} and link"),
+     SAVED),
     ("saved: interpolation in values", "cli/saved.py", '"${" in value', '"$ {" in value', SAVED),
     ("saved: interpolation in keys", "cli/saved.py", "{_plain(key): _plain(item)",
-     "{key: _plain(item)", f"{RUNS} and in and a and key"),
+     "{key: _plain(item)", SAVED),
     ("saved: aliases", "cli/saved.py", " or isinstance(event, yaml.AliasEvent)", "",
-     f"{RUNS} and aliases"),
+     SAVED),
     ("saved: modules of the file", "cli/saved.py", 'values | {"modules": list(modules)}', "values",
-     "test_errors.py -k cannot_go_on"),
+     SAVED),
     ("factory: any kind for any key", FACTORY,
      "if any(home == kind.module and name in kind.choices() for kind in kinds):",
      "if any(home == kind.module and name in kind.choices() for kind in KINDS.values()):",
@@ -58,8 +56,10 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "if not differing:", PROCESSES),
     ("logger that refuses: the folder stays", LAUNCH, "shutil.rmtree(folder)", "pass",
      "test_errors.py -k leaves_no_folder"),
-    ("resumed: metrics.csv not checked", LAUNCH,
-     '    require_rows(Path(config.resume) / "metrics.csv")\n', "", f"{RUNS} and metrics"),
+    ("resumed: columns may be missing", RECORDER, "(*NEEDED, *row)", "row",
+     "training/test_recorder.py -k numbers_of_a_run"),
+    ("resumed: words for numbers", RECORDER, "isinstance(row.get(name), str | None)",
+     "row.get(name) is None", "training/test_recorder.py -k numbers_of_a_run"),
     ("divergence: NaN passes", RECORDER, "math.isfinite(elbo) and elbo >", "not elbo <=",
      DIVERGED),
     ("divergence: infinity passes", RECORDER, "math.isfinite(elbo) and", "elbo == elbo and",
