@@ -262,14 +262,20 @@ class Full:
     ],
 )
 def test_a_full_disk_keeps_the_last_checkpoint(error, tmp_path, monkeypatch):
-    folder = shutil.copytree(finished(), tmp_path / "run")
-    before = state(folder)
-    monkeypatch.setattr(Checkpoints, "_checkpointer", lambda self: Full(error))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    with pytest.raises(FsbError, match=r"cannot write .*checkpoints: no space left on device$"):
-        checkpoints.save(30, {"w": np.zeros(3)})
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["10", "20"]
-    assert state(folder) == before
+    Checkpoints(tmp_path).save(20, {"w": np.ones(3)})
+    before = state_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_checkpointer", lambda self: Full(error))
+        with pytest.raises(
+            FsbError, match=r"cannot write a checkpoint .*: no space left on device$"
+        ):
+            Checkpoints(tmp_path).save(30, {"w": np.zeros(3)})
+    assert state_of(tmp_path) == before
+    assert Checkpoints(tmp_path).restore({"w": np.zeros(3)})[0]["w"].tolist() == [1, 1, 1]
+
+
+def state_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ import runpy
 import subprocess
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 TOOL = runpy.run_path(str(TESTS / "mutations"))
 MUTATIONS = TOOL["MUTATIONS"]
@@ -48,3 +50,10 @@ def test_what_changed_since_a_revision(tmp_path, monkeypatch):
     (tmp_path / "first").write_text("changed")
     (tmp_path / "new").write_text("new")
     assert changed("") == {tmp_path / name for name in ("first", "second", "third", "new")}
+
+
+def test_a_command_line_that_says_nothing(capsys):
+    assert TOOL["main"](["no", "such", "words"]) is True
+    assert capsys.readouterr().err == "no mutation has the words no such words\n"
+    with pytest.raises(SystemExit, match="2"):
+        TOOL["main"](["--chang"])

@@ -153,3 +153,10 @@ def test_no_run_folder(elsewhere):
         load_run_config("nope", Train)
     with pytest.raises(FsbError, match=r"holds no config\.yaml"):
         load_run_config(elsewhere, Train)
+
+
+def test_a_link_in_the_folder_is_refused(elsewhere):
+    (elsewhere / "config.yaml").write_text(yaml.safe_dump(run_config()))
+    (elsewhere / "curves.png").symlink_to("config.yaml")
+    with pytest.raises(FsbError, match=r"curves.png is a symbolic link; a run makes none$"):
+        load_run_config(elsewhere, Train)

@@ -2,9 +2,10 @@ import gzip
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fsb.data.raw import Raw, carve, check, digest
-from fsb.data.readers import read_idx, read_npz, reading
+from fsb.data.readers import read_idx, read_image, read_npz, reading
 from fsb.errors import FsbError
 
 
@@ -81,3 +82,14 @@ def test_carve_takes_the_last(images):
     for wrong in (0, 6, -1):
         with pytest.raises(FsbError, match=r"data.valid"):
             carve(Raw({"train": x}, ""), wrong)
+
+
+def test_images_of_other_formats_are_refused(tmp_path):
+    """Pillow gives PostScript to Ghostscript, for one."""
+    path = tmp_path / "test.webp"
+    for form in ("PNG", "GIF", "EPS"):
+        Image.new("RGB", (4, 4)).save(path, form)
+        with pytest.raises(FsbError, match=f"{path}: .*cannot identify image file"):
+            read_image(path, path, ("WEBP", "JPEG"))
+    Image.new("RGB", (4, 4)).save(path, "WEBP")
+    assert read_image(path, path, ("WEBP", "JPEG")).size == (4, 4)

@@ -131,11 +131,14 @@ def table_row(mutation, caught):
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("words", nargs="*", help="words in the file or name of the mutations")
     parser.add_argument("--changed", nargs="?", const="", metavar="REVISION")
     given = parser.parse_args(arguments)
     chosen = [m for m in MUTATIONS if all(word in f"{m.file} {m.what}" for word in given.words)]
+    if not chosen:
+        print(f"no mutation has the words {' '.join(given.words)}", file=sys.stderr)
+        return True
     if given.changed is not None:
         files = changed_files(given.changed)
         chosen = [m for m in chosen if m.paths & files]

@@ -153,11 +153,14 @@ def test_a_folder_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     "name", ["curves.png", "checkpoints/20/state/x", "wandb/run_id/x", "wandb"]
 )
-@pytest.mark.parametrize("kind", ["a symbolic link", "no regular file"])
-def test_a_folder_that_leads_out(name, kind, tmp_path):
+@pytest.mark.parametrize("target", ["file", "folder", "nothing", None])
+def test_a_folder_that_leads_out(name, target, tmp_path):
+    kind = "a symbolic link" if target else "no regular file"
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
     path = tmp_path / "run" / name
     path.parent.mkdir(parents=True)
-    os.mkfifo(path) if kind == "no regular file" else path.symlink_to(tmp_path)
+    path.symlink_to(tmp_path / target) if target else os.mkfifo(path)
     if name.startswith("wandb/"):
         run_folder.require_own(tmp_path / "run")
         return

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fsb.data.preprocess import choose
+from fsb.errors import FsbError
 from fsb.optimizers import adam, sgd
 from fsb.storage.loggers import no_logger
 from fsb.storage.metrics_file import MetricsFile
@@ -129,3 +130,22 @@ def test_a_subset_is_spread_over_the_set():
     assert subset(images, 10) is images
     assert subset(images, 4).tolist() == [0, 3, 6, 9]
     assert subset(images, 1).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"step": 0, "train_elbo": 1.0, "valid_elbo": 2.0, "wall_seconds": 3.0}, "for test_elbo"),
+        (dict.fromkeys(recorder.NEEDED, 1.0) | {"step": "ten"}, "for step"),
+        (dict.fromkeys(recorder.NEEDED, 1.0) | {"kl_1": "much"}, "for kl_1"),
+    ],
+)
+def test_the_numbers_of_a_run(row, says, tmp_path):
+    path = tmp_path / "metrics.csv"
+    recorder.require_rows(path)  # none yet
+    table = MetricsFile(path)
+    table.append(dict.fromkeys(recorder.NEEDED, 1.0))
+    recorder.require_rows(path)
+    table.append(row)
+    with pytest.raises(FsbError, match=rf"metrics.csv: row 2 has no number {says}$"):
+        recorder.require_rows(path)
