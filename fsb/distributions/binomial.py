@@ -46,7 +46,8 @@ class Binomial(Numeric):
         return Bernoulli().noise(key, jnp.broadcast_to(eta[..., None], (*eta.shape, self.trials)))
 
     def from_noise(self, u: Float[Array, "*batch n"], eta: Units) -> Units:
-        return Bernoulli().from_noise(u, eta[..., None]).sum(-1)
+        successes = u < jax.nn.sigmoid(eta.astype(u.dtype))[..., None]
+        return successes.sum(-1).astype(eta.dtype)
 
     def mean(self, eta: Units) -> Units:
         return self.trials * jax.nn.sigmoid(eta)

@@ -25,7 +25,7 @@ FAMILIES = {
         (jnp.ones((4, 1, 2)), jnp.array([[2.0, 3.0, 4.0]])[..., None, None] * EYE),
         (4, 3, 2),
     ),
-    "scalar": (fsb.Normal(), (jnp.zeros((4, 3)), 2.0), (4, 3)),
+    "scalar": (fsb.Normal(), (jnp.zeros((4, 3)), jnp.float32(2)), (4, 3)),
     "shorter": (fsb.Normal(), (jnp.zeros((4, 3)), jnp.ones(3)), (4, 3)),
 }
 

@@ -17,7 +17,14 @@ def rows(eta, sample):
     return (z @ jnp.float32([1, -2, 4])).sum(-1) ** 2
 
 
-@pytest.mark.parametrize("row", **named([r for r in ROWS if "Categorical" in r.serves], True))
+SERVING = [
+    row
+    for row in ROWS
+    if "Categorical" in row.serves and row.name != "deterministic_st-identity"  # never 0
+]
+
+
+@pytest.mark.parametrize("row", **named(SERVING, True))
 def test_certain_units(row, key):
     """A certain unit has no gradient, and its neighbour an ordinary one."""
     eta = jnp.float32([[[INF, 0, -INF], [0, 0.3, -INF]], [[0, HUGE, -HUGE], [0.1, -0.2, 0.4]]])
