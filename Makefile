@@ -24,7 +24,7 @@ test: check ## all tests
 	FSB_TYPECHECK=1 $(TESTS) -m slow
 
 check: lint ## lint, types and the fast tests
-	$(TESTS) -m "not slow"
+	$(TESTS) -m "not slow" tests
 
 lint: $(VENV)/.installed ## ruff and the type checker
 	$(RUN) -m ruff check .

@@ -9,7 +9,7 @@ run() { # PYTHON_VERSION [JAX_VERSION]
   rm -rf "$folder"
   scripts/venv.sh "$folder" "$1" ${2:+"jax==$2" "jaxlib==$2"}
   "$folder/bin/python" -c "import sys, jax; print('Python', sys.version.split()[0], 'jax', jax.__version__)"
-  "$folder/bin/python" -m pytest -n auto --no-loadscope-reorder -m "not slow" ||
+  "$folder/bin/python" -m pytest -n auto --no-loadscope-reorder -m "not slow" tests ||
     failed="$failed $folder"
 }
 run 3.11

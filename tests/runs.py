@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 import fsb.train
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
@@ -65,7 +67,10 @@ def finished():
     """A finished run of the whole program; to be read only. It lives until the tests end."""
     home = tempfile.TemporaryDirectory(prefix="fsb-run-")
     finished.home = home
-    return main(Path(home.name) / "run")
+    parts, _ = assembled()
+    with pytest.MonkeyPatch.context() as patch:  # what it compiles is what ``train`` runs later
+        patch.setattr(fsb.train, "assemble", lambda config: parts)
+        return main(Path(home.name) / "run")
 
 
 def state(folder, step=None):

@@ -17,21 +17,28 @@ from scipy.integrate import quad
 
 import fsb
 
-EXACT_FOR_QUADRATICS = (fsb.zgr(), fsb.reinmax(), fsb.mve(math.inf))
+DARN = fsb.darn()
+EXACT_FOR_QUADRATICS = ZGR, REINMAX, _ = (fsb.zgr(), fsb.reinmax(), fsb.mve(math.inf))
 RNG = np.random.default_rng(0)
 
 
 def pulled(estimator, dist, noise, eta, g):
     """The value that the noise draws, and what the estimator makes of a cotangent g of it."""
+    (found,) = pull_back(estimator.rule, (dist,), noise, eta, g)
+    return [np.asarray(x, float) for x in found]
 
-    @jax.jit
-    def draw_and_pull(noise, eta, g):
-        own = estimator.rule.noise(jax.random.key(0), eta, dist)
-        noise = (noise, own[1]) if isinstance(own, tuple) else noise
-        z, pull = jax.vjp(lambda eta: estimator.rule.draw(noise, eta, dist)[0], eta)
+
+@partial(jax.jit, static_argnums=(0, 1))
+def pull_back(rule, dists, noise, eta, g):
+    """``pulled`` of every distribution: one program."""
+
+    def pair(dist):
+        own = rule.noise(jax.random.key(0), eta, dist)
+        given = (noise, own[1]) if isinstance(own, tuple) else noise
+        z, pull = jax.vjp(lambda eta: rule.draw(given, eta, dist)[0], eta)
         return z, *pull(g)
 
-    return [np.asarray(x, float) for x in draw_and_pull(noise, eta, g)]
+    return [pair(dist) for dist in dists]
 
 
 def jacobians(estimator, eta):
@@ -44,20 +51,27 @@ def jacobians(estimator, eta):
     return estimates.reshape(k, k, k).swapaxes(1, 2)
 
 
-def boolean_slopes(estimator, log_odds, encoding=o.ZERO_ONE):
-    """Slopes of the low value and of the high one, [2, units]."""
+def slopes_in(encodings, estimator, log_odds):
+    """By encoding: slopes of the low value and of the high one, [2, units]."""
     eta = jnp.float32(np.tile(log_odds, (2, 1)))
     noise = jnp.float32([[1], [-1]]) * jnp.ones_like(eta)  # below no p, below every p
-    z, slopes = pulled(estimator, fsb.Bernoulli(*encoding), noise, eta, jnp.ones_like(eta))
-    np.testing.assert_allclose(z, np.array(encoding)[:, None] * np.ones(eta.shape), rtol=1e-6)
-    return slopes
+    dists = tuple(fsb.Bernoulli(*encoding) for encoding in encodings)
+    found = pull_back(estimator.rule, dists, noise, eta, jnp.ones_like(eta))
+    for (z, _), encoding in zip(found, encodings, strict=True):
+        np.testing.assert_allclose(z, np.array(encoding)[:, None] * np.ones(eta.shape), rtol=1e-6)
+    return [np.asarray(slopes, float) for _, slopes in found]
+
+
+def boolean_slopes(estimator, log_odds, encoding=o.ZERO_ONE):
+    """Slopes of the low value and of the high one, [2, units]."""
+    return slopes_in([encoding], estimator, log_odds)[0]
 
 
 @pytest.mark.parametrize("row", **named([row for row in BERNOULLI_ROWS if row.by_formula]))
 def test_slopes_of_boolean_units_in_every_encoding(row):
     log_odds, estimator = np.linspace(-4, 4, 17), row.make()
-    for encoding in (o.ZERO_ONE, o.QUARTER, o.HALF, o.ONE):
-        slopes = boolean_slopes(estimator, log_odds, encoding)
+    encodings = (o.ZERO_ONE, o.QUARTER, o.HALF, o.ONE)
+    for encoding, slopes in zip(encodings, slopes_in(encodings, estimator, log_odds), strict=True):
         for slope, z in zip(slopes, encoding, strict=True):
             expected = row.slope(log_odds, np.full(log_odds.shape, z), encoding)
             np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
@@ -66,7 +80,7 @@ def test_slopes_of_boolean_units_in_every_encoding(row):
 @pytest.mark.parametrize("k", range(2, 9))
 def test_reinmax_at_one_is_zgr(k):
     eta = 2 * RNG.normal(size=k)
-    np.testing.assert_allclose(jacobians(fsb.reinmax(), eta), jacobians(fsb.zgr(), eta), atol=1e-6)
+    np.testing.assert_allclose(jacobians(REINMAX, eta), jacobians(ZGR, eta), atol=1e-6)
 
 
 @pytest.mark.parametrize("encoding", [o.ZERO_ONE, o.QUARTER, o.ONE], ids=str)
@@ -75,7 +89,7 @@ def test_boolean_estimators_exact_for_quadratics_are_all_darn(encoding):
     for estimator in EXACT_FOR_QUADRATICS:
         np.testing.assert_allclose(
             boolean_slopes(estimator, log_odds, encoding),
-            boolean_slopes(fsb.darn(), log_odds, encoding),
+            boolean_slopes(DARN, log_odds, encoding),
             rtol=3e-6,
         )
 
