@@ -54,6 +54,11 @@ def over_turns(signal: Array, site: Site) -> Array:
     return jnp.broadcast_to(lead, signal.shape + site.turns)
 
 
+def signal_of(losses: Array, site: Site) -> Array:
+    """What weighs the score of a site, [B, T...]: the losses, or what is downstream of it."""
+    return over_turns(losses, site) if site.downstream is None else site.downstream
+
+
 def values_until(
     sites: tuple[Site, ...], layer: int, turn: Any, z: Array
 ) -> tuple[dict[str, Array], dict[str, Array]]:

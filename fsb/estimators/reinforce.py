@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fsb.estimators._attach import attach_all, one_run, score, weigh
 from fsb.estimators._baselines import Reduction, init_all, reduce_all, reduction
-from fsb.estimators._turns import over_turns
+from fsb.estimators._turns import signal_of
 from fsb.types import Estimator
 
 
@@ -97,7 +97,7 @@ def reduced(name: str, part: Reduction) -> Estimator:
 
     def surrogate(run, control, state, key):
         losses, sites = one_run(name, run, key, shared=True)
-        signals = [over_turns(losses, site) for site in sites]
+        signals = [signal_of(losses, site) for site in sites]
         signals, aux = reduce_all(part, signals, sites, control, state)
         estimates = [weigh(s, score(site)) for s, site in zip(signals, sites, strict=True)]
         return attach_all(losses, sites, estimates), aux

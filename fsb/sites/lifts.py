@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import tree_leaves
 
 from fsb.errors import FsbError
-from fsb.sites.record import Recorder, collect_sites
+from fsb.sites.record import Recorder, record
 from fsb.sites.site import Block
-from fsb.types import PyTree, Sample
+from fsb.types import Array, PyTree, Sample
 
 Carry = TypeVar("Carry")
 
@@ -65,13 +66,13 @@ def scan(
 
     def turn(carry, given):
         x, sampler = given
-        (carry, y), sites = collect_sites(
-            lambda sample: body(carry, x, sample), sampler, outer.batched
-        )
-        return carry, (y, sites)
+        (carry, y), own = record(lambda sample: body(carry, x, sample), sampler, outer.batched)
+        return carry, (y, tuple(own.sites), total_cost(own))
 
     stack = outer.sampler.block(block)
-    carry, (ys, sites) = transform(turn, init, (xs, stack), length=block.length)
+    carry, (ys, sites, costs) = transform(turn, init, (xs, stack), length=block.length)
+    if costs is not None:
+        outer.costs.append((len(outer.sites), jnp.moveaxis(costs, 0, block.axis), name))
     outer.add(*map(block.outside, sites))
     return carry, ys
 
@@ -116,11 +117,14 @@ def vmap(
         block = Block(name, mapped_size(args, axes), 0, scan=False)
 
         def one(sampler, *args):
-            return collect_sites(lambda sample: function(*args, sample), sampler, batched=False)
+            out, own = record(lambda sample: function(*args, sample), sampler, batched=False)
+            return out, tuple(own.sites), total_cost(own)
 
         stack = outer.sampler.block(block)
-        out, sites = jax.vmap(one, (0, *axes), axis_size=block.length)(stack, *args)
+        out, sites, costs = jax.vmap(one, (0, *axes), axis_size=block.length)(stack, *args)
         outer.add(*map(block.outside, sites))
+        if costs is not None:
+            outer.cost(costs)
         return out
 
     return mapped
@@ -151,13 +155,23 @@ def remat(function: Callable[..., PyTree], sample: Sample, **options: Any) -> Ca
 
     def anew(*args):
         def inner(sampler, *args):
-            return collect_sites(lambda sample: function(*args, sample), sampler, outer.batched)
+            out, own = record(lambda sample: function(*args, sample), sampler, outer.batched)
+            return out, tuple(own.sites), total_cost(own)
 
-        out, sites = jax.checkpoint(inner, **options)(outer.sampler, *args)
+        out, sites, costs = jax.checkpoint(inner, **options)(outer.sampler, *args)
         outer.add(*sites)
+        if costs is not None:
+            outer.cost(costs)
         return out
 
     return anew
+
+
+def total_cost(sample: Recorder) -> Array | None:
+    """The costs of one repetition of a block, [B], or [] in a model of one example."""
+    lead = int(sample.batched)
+    costs = [c.reshape(*c.shape[:lead], -1).sum(-1) for _, c, _ in sample.costs]
+    return sum(costs[1:], costs[0]) if costs else None
 
 
 def recorder(who: str, sample: Sample, name: str) -> Recorder:

@@ -53,7 +53,7 @@ def refuse_misplaced(name: str, recorder: object) -> NoReturn:
     frame, found = sys._getframe(2), None
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "collect_sites" and frame.f_locals["sample"] is recorder:
+        if code.co_name == "record" and frame.f_locals["sample"] is recorder:
             break
         if code.co_filename.startswith(JAX) and code.co_filename.endswith(FILES):
             function = code.co_qualname.partition(".")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -27,17 +28,48 @@ class Recorder:
     sampler: gives the sites their values.
     batched: whether the first axis of the sites counts examples; not so within ``fsb.vmap``.
     sites: those sampled until now, in ancestral order.
+    costs: terms of the losses, each with the number of sites sampled before it and the scan that
+      it was summed in, if any: [B] or [B, T].
     """
 
     def __init__(self, sampler: Sampler, batched: bool = True):
         self.sampler, self.batched = sampler, batched
         self.sites: list[Site] = []
+        self.costs: list[tuple[int, Array, str | None]] = []
         self._trace = jax.extend.core.get_opaque_trace_state(convention="flax")
 
     def __call__(self, name: str, dist: Distribution, eta: Eta) -> Array:
         self.check(name)
         self.add(self.sampler(name, dist, checked_site(name, dist, eta)))
         return self.sites[-1].z
+
+    def cost(self, value: Array) -> None:
+        """Adds a term [B] to the losses, which the sites that are sampled later cannot change.
+
+        Score-function estimators (``reinforce``, ``nvil``, ``rloo``) then weigh the score of a site
+        with the terms behind it alone; in a scan, with those of its own turn and of later ones.
+
+        Source: Schulman et al. 2015 (Gradient Estimation Using Stochastic Computation Graphs),
+        arXiv:1506.05254, theorem 1.
+
+        Raises:
+          FsbError: if the value has another shape, [] in a model of one example.
+
+        >>> import jax, jax.numpy as jnp, fsb
+        >>> def loss(eta, sample):
+        ...     def turn(carry, _, sample):
+        ...         sample.cost(sample("b", fsb.Bernoulli(), eta)[:, 0])
+        ...         return carry, None
+        ...     fsb.scan(turn, sample, 0, length=3)
+        ...     return jnp.zeros(len(eta))
+        >>> fsb.exact_gradient(loss, jnp.zeros((1, 1))).item()
+        0.75
+        """
+        self.check("cost")
+        if jnp.ndim(value) != int(self.batched):
+            one = "one number for each example, [B]" if self.batched else "a single number"
+            raise FsbError(f"sample.cost: a cost must be {one}; got the shape {jnp.shape(value)}")
+        self.costs.append((len(self.sites), value, None))
 
     def check(self, name: str) -> None:
         """Refuses a site within a transformation that this function knows nothing of."""
@@ -72,8 +104,16 @@ def collect_sites(
     Raises:
       FsbError: if two sites have the same name, or one is sampled within a transformation of JAX.
     """
+    result, sample = record(model, sampler, batched)
+    return result, tuple(sample.sites)
+
+
+def record(
+    model: Callable[[Sample], T], sampler: Sampler, batched: bool = True
+) -> tuple[T, Recorder]:
+    """Runs ``model(sample)`` and returns its result with the recorder."""
     sample = Recorder(sampler, batched)
-    return model(sample), tuple(sample.sites)
+    return model(sample), sample
 
 
 def bind(loss: Loss, params: PyTree) -> Run:
@@ -92,8 +132,8 @@ def bind(loss: Loss, params: PyTree) -> Run:
     """
 
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
-        losses, sites = collect_sites(lambda sample: loss(params, sample), sampler)
-        losses = checked_losses(losses)
+        losses, sample = record(lambda sample: loss(params, sample), sampler)
+        losses, sites = with_costs(checked_losses(losses), sample)
         weights = [per_example(s.log_weight) for s in sites if s.log_weight is not None]
         if weights:
             total = sum(weights)
@@ -101,6 +141,29 @@ def bind(loss: Loss, params: PyTree) -> Run:
         return losses, sites
 
     return run
+
+
+def with_costs(losses: Array, sample: Recorder) -> tuple[Array, tuple[Site, ...]]:
+    """The losses with the costs of a run, and the sites with what is downstream of each.
+
+    A cost of a scan is [B, T], and stands before the sites of the scan.
+    """
+    if not sample.costs:
+        return losses, tuple(sample.sites)
+    sites = []
+    for place, site in enumerate(sample.sites):
+        total = losses.reshape(losses.shape + (1,) * len(site.scans))
+        for before, cost, scan in sample.costs:
+            if scan is not None and scan in site.scans[:1]:
+                togo = jax.lax.cumsum(cost, 1, reverse=True)
+                total = total + togo.reshape(togo.shape + (1,) * (len(site.scans) - 1))
+            elif before > place:
+                term = cost.reshape(len(cost), -1).sum(-1)
+                total = total + term.reshape(term.shape + (1,) * len(site.scans))
+        shape = losses.shape + site.turns
+        sites.append(replace(site, downstream=jnp.broadcast_to(total, shape)))
+    every = sum(cost.reshape(len(cost), -1).sum(-1) for _, cost, _ in sample.costs)
+    return losses + every, tuple(sites)
 
 
 def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:

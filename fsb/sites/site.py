@@ -30,6 +30,7 @@ class Site:
     scans: static; the names of the scans around the site, from the outermost to the innermost.
     log_weight: log p(z) if the losses depend on eta through the probability of ``z``: then ``bind``
       multiplies them by p(z) / stop_gradient(p(z)), which is 1, with its derivatives.
+    downstream: the part of the losses that may depend on ``z``, [B, T...]; None for all of them.
     """
 
     name: str = field(metadata={"static": True})
@@ -41,6 +42,7 @@ class Site:
     noise: PyTree = None
     scans: tuple[str, ...] = field(default=(), metadata={"static": True})
     log_weight: Array | None = None
+    downstream: Array | None = None
 
     @property
     def turns(self) -> tuple[int, ...]:

@@ -79,8 +79,7 @@ def served(name, case):
     try:
         jax.eval_shape(lambda x: gradients(make, loss, x), jnp.ones((3, 2)))
     except fsb.FsbError as error:
-        assert "\n" not in error.args[0]
-        return "refused"
+        return "refused" if "\n" not in error.args[0] else "refused in several lines"
     return "right"
 
 
@@ -100,8 +99,11 @@ def test_the_page_has_this_table():
 def rows(loss):
     """The gradients of single rows of one batch, each a draw of its own."""
     params = jnp.broadcast_to(jnp.array([[0.4, -0.9]]), (DRAWS, 2))
-    return lambda make: DRAWS * np.asarray(
-        jax.jit(lambda x: gradients(make, partial(loss, family="Bernoulli"), x))(params), float
+    return lambda make: (
+        DRAWS
+        * np.asarray(
+            jax.jit(lambda x: gradients(make, partial(loss, family="Bernoulli"), x))(params), float
+        )
     )
 
 

@@ -34,7 +34,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("several runs: one key", ATTACH, "jax.random.split(key, samples)",
      "jax.numpy.stack([key] * samples)", VARIANCE),
     ("RLOO: n for n - 1", ATTACH, "/ (len(x) - 1)", "/ len(x)", VARIANCE),
-    ("RLOO: no baseline", RLOO, "losses - mean_of_others(losses)", "losses", VARIANCE),
+    ("RLOO: no baseline", RLOO, "x - mean_of_others(x) for", "x for", VARIANCE),
     ("RLOO: sum for mean", RLOO, "signals).mean(0)", "signals).sum(0)", VARIANCE),
     ("MuProp: no mean-field value in the remainder", MUPROP,
      "over_turns(losses - point.losses, site)",
