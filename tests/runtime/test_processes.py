@@ -17,7 +17,8 @@ from runs import TINY, free_port, pair, rows, start, state
 
 @pytest.fixture
 def soon(monkeypatch):
-    """Waits are short; nothing is left open."""
+    """Waits are short; JAX is not started, and nothing is left open."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *address: None)
     monkeypatch.setattr(processes, "WAIT_SECONDS", 1.0)
     monkeypatch.setattr(processes, "_peers", [])
 
