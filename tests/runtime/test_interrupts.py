@@ -63,11 +63,12 @@ def test_none_is_obeyed_during_a_save(number, before):
     assert saved == ["whole"]
 
 
-def test_the_first_signal_during_a_save_is_only_noted():
+def test_the_first_signal_during_a_save_is_only_noted(before):
     with interrupts.interrupts() as asked:
         with asked.saving():
             signal.raise_signal(signal.SIGHUP)
         assert asked.agreed() == signal.SIGHUP
+    assert {signal.getsignal(number) for number in SIGNALS} == {before}
 
 
 def test_another_thread_sets_no_handler(before):

@@ -17,7 +17,8 @@ from runs import TINY, free_port, pair, rows, start, state
 
 @pytest.fixture
 def soon(monkeypatch):
-    """Waits are short; nothing is left open."""
+    """Waits are short; JAX is not started, and nothing is left open."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *address: None)
     monkeypatch.setattr(processes, "WAIT_SECONDS", 1.0)
     monkeypatch.setattr(processes, "_peers", [])
 
@@ -63,7 +64,8 @@ def calling(port, message):
 
 
 @pytest.mark.parametrize("message", [b"1 3", b"2 2", b"0 2", b"-1 2"])
-def test_a_process_of_another_run(message, soon):
+def test_a_process_of_another_run(message, soon, monkeypatch):
+    monkeypatch.setattr(processes, "_watch", lambda peer, name: None)  # were it let in
     port = free_port()
     thread, answers = calling(port, message)
     number, count = message.decode().split()
