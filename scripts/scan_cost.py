@@ -22,7 +22,7 @@ from fsb.bench.timing import measure, paired
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 import rssm
 
-STEPS = 5  # in a round
+STEPS = 2  # in a round
 
 
 def by_hand(params, images, key):
@@ -95,7 +95,7 @@ def seconds_to_compile(estimator, turns: int) -> float:
     return time.perf_counter() - start
 
 
-def main(rounds: int = 20) -> None:
+def main(rounds: int = 50) -> None:
     found = cost_of_a_step(rounds)
     print(f"train step: {found['fsb']:.1f} ms, by hand {found['by hand']:.1f} ms, ", end="")
     print(f"ratio {found['ratio']:.3f} ({found['quartile_1']:.3f}-{found['quartile_3']:.3f})")
