@@ -46,7 +46,7 @@ def points(key):
     return x, abs(x[:, 0]) - abs(x[:, 1])
 
 
-def main(steps=1000):
+def main(steps=400):
     estimator, optimizer = fsb.rloo(4), optax.adam(1e-2)
     key, losses = jax.random.key(0), []
     params = init(key)
