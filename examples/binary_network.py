@@ -6,6 +6,7 @@ losses the model returns what else is wanted of the run (``has_aux``), here the 
 
 import sys
 from importlib.resources import files
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,9 @@ SIGN = fsb.Bernoulli(-1.0, 1.0)
 
 
 def init(key):
-    draw = jax.nn.initializers.lecun_normal()
     keys = jax.random.split(key, len(SIZES) - 1)
-    return [draw(k, shape) for k, shape in zip(keys, zip(SIZES, SIZES[1:], strict=False), strict=True)]
+    draw = jax.nn.initializers.lecun_normal()
+    return [draw(k, shape) for k, shape in zip(keys, pairwise(SIZES), strict=True)]
 
 
 def cross_entropy(params, images, labels, sample):

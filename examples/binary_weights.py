@@ -7,6 +7,7 @@ the signs.
 
 import sys
 from importlib.resources import files
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +20,14 @@ SIZES, BATCH, DRAWS = (64, 128, 128, 10), 100, 4
 
 
 def init(key):
-    shapes = zip(SIZES, SIZES[1:], strict=False)
     keys = jax.random.split(key, len(SIZES) - 1)
-    return [jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+    return [jax.random.normal(k, shape) for k, shape in zip(keys, pairwise(SIZES), strict=True)]
 
 
 def network(weights, images):
     z = images
     for layer in weights:
-        z = jnp.tanh(z)
-        z = z @ layer / np.sqrt(layer.shape[0])
+        z = jnp.tanh(z) @ layer / np.sqrt(len(layer))
     return 4 * z
 
 

@@ -21,7 +21,7 @@ PUSH = fsb.Bernoulli(-10.0, 10.0)  # newton
 
 def move(state, force):
     """The cart and the pole, 0.02 seconds later: [B, 4] of place, speed, angle, turning speed."""
-    place, speed, angle, turning = state.T
+    _, speed, angle, turning = state.T
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     push = (force + 0.05 * turning**2 * sin) / 1.1
     twist = (9.8 * sin - cos * push) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))

@@ -28,7 +28,7 @@ def init(key):
     }
     keys = jax.random.split(key, len(shapes))
     draw = jax.nn.initializers.lecun_normal()
-    return {name: draw(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=True)}
+    return {name: draw(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)}
 
 
 def log_probs(logits):
@@ -38,7 +38,7 @@ def log_probs(logits):
 
 
 def kl(p, q):
-    """At least one nat: beneath it nothing is gained."""
+    """The divergence of p from q, [B], of which the first nat is free."""
     return jnp.maximum(1.0, (jnp.exp(p) * (p - q)).sum((-1, -2)))
 
 

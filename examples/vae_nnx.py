@@ -4,7 +4,6 @@
 ``nnx.merge`` makes a model of them again within the loss.
 """
 
-import math
 import sys
 
 import jax

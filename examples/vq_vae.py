@@ -29,10 +29,10 @@ def init(key):
         "decoder_in": (CODES * DEPTH, HIDDEN),
         "decoder_out": (HIDDEN, PIXELS),
     }
-    keys = jax.random.split(key, len(shapes) + 1)
+    keys = jax.random.split(key, len(shapes))
     draw = jax.nn.initializers.lecun_normal()
-    params = {name: draw(k, shape) for k, (name, shape) in zip(keys[1:], shapes.items(), strict=True)}
-    return params | {"codebook": jax.random.normal(keys[0], (ENTRIES, DEPTH))}
+    params = {name: draw(k, shapes[name]) for k, name in zip(keys, shapes, strict=True)}
+    return params | {"codebook": jax.random.normal(key, (ENTRIES, DEPTH))}
 
 
 def negative_elbo(params, images, sample):
