@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from fsb.sites import site_key
 from runs import TINY, assembled
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -61,6 +63,21 @@ def test_operations_of_a_step(scripts):
     products = 3 * sum(a * b for a, b in layers) - 64 * 256
     ratio = utilisation.operations(parts) / (2 * config.batch_size * products)
     assert 1 < ratio < 1.25  # the noise and what is done unit by unit come on top
+
+
+@pytest.mark.slow
+def test_the_scan_by_hand_is_that_of_fsb(scripts):
+    """What is timed computes the same: given the keys of the sites, gradients agree."""
+    import scan_cost
+
+    rssm = scan_cost.rssm
+    with jax.numpy_rank_promotion("allow"):  # as in the examples
+        params, images = rssm.init(jax.random.key(0)), rssm.bouncing(jax.random.key(1), batch=3)
+        turns = jax.random.split(site_key(jax.random.key(2), "scan"), len(images))
+        keys = jax.vmap(lambda key: site_key(key, "z"))(turns)
+        hand = jax.value_and_grad(scan_cost.by_hand)(params, images, keys)
+        ours = scan_cost.with_fsb(params, images, jax.random.key(2))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), ours, hand)
 
 
 @pytest.mark.slow

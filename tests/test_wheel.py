@@ -1,6 +1,7 @@
 """The wheel holds all that the programs need, outside the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -68,6 +69,13 @@ def test_a_users_own_estimator(site, tmp_path):
     # the run goes on for those who name the module, for it names none itself
     out = run(site, tmp_path, "fsb.train", "resume=run", "max_steps=7", "modules=[my_mod]")
     assert "digits own: " in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["vae_jax", "many_seeds"])
+def test_an_example_runs_from_anywhere(site, tmp_path, example):
+    shutil.copytree(ROOT / "examples", tmp_path / "copied")
+    assert "negative ELBO" in run(site, tmp_path / "copied", example, "2")
 
 
 def test_what_the_wheel_is_made_of():

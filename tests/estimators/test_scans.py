@@ -15,7 +15,7 @@ from fsb.sites import bind, trace_sites
 
 KEY = jax.random.key(3)
 INPUTS = jnp.array([0.3, -0.2, 0.5])
-DRAWS = 2**14
+DRAWS = 2**12
 SPIN = fsb.Bernoulli(-1.0, 1.0)
 CATEGORICAL = tuple(row for row in ROWS if "Categorical" in row.serves)
 
@@ -69,7 +69,16 @@ def test_enumeration_of_a_scan_is_that_of_its_turns(true):
     np.testing.assert_allclose(gradients(fsb.exact(), scanned, 1)[0], true, rtol=1e-5)
 
 
-@pytest.mark.parametrize("row", BERNOULLI_ROWS, ids=lambda row: row.name)
+QUICK = ("darn", "reinforce", "disarm")
+
+
+def named(rows):
+    """Three of them stand for the kinds of estimators in the fast tests."""
+    mark = lambda row: () if row.name in QUICK else pytest.mark.slow
+    return [pytest.param(row, id=row.name, marks=mark(row)) for row in rows]
+
+
+@pytest.mark.parametrize("row", named(BERNOULLI_ROWS))
 def test_means(row, true):
     found = gradients(row.make(), scanned)
     error = found.std(0) / np.sqrt(DRAWS)
@@ -134,6 +143,7 @@ nested = partial(scanned, turn=around, inputs=NESTED)
 SPREAD = ("darn", "disarm", "rebar", "local_expectation", "muprop", "double_cv", "rodeo", "nvil")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPREAD)
 def test_nested_scans(name):
     true = gradients(fsb.exact(), flat, 1)[0]
@@ -152,11 +162,12 @@ def test_a_site_of_a_scan_has_the_axes_of_its_turns():
     assert sites["scan/c"].turns == (2,)
 
 
-def test_the_program_does_not_grow_with_the_turns():
+@pytest.mark.parametrize("make", [fsb.darn, fsb.reinforce, fsb.rloo])
+def test_the_program_does_not_grow_with_the_turns(make):
     def size(turns):
         loss = partial(scanned, inputs=jnp.zeros(turns))
-        estimate = fsb.value_and_grad(fsb.darn(), loss)
-        return len(str(jax.make_jaxpr(estimate)(parameters(2), KEY)).splitlines())
+        estimate = fsb.value_and_grad(make(), loss)
+        return str(jax.make_jaxpr(estimate)(parameters(2), KEY)).count(" = ")
 
     assert size(1000) == size(10)
 
@@ -173,4 +184,4 @@ def test_turns_have_noise_of_their_own():
     losses, (site,) = bind(loss, jnp.zeros((DRAWS, 1)))(ancestral(KEY))
     correlations = np.corrcoef(np.asarray(site.z)[:, :, 0].T)
     assert abs(correlations - np.eye(5)).max() < 4.5 / np.sqrt(DRAWS)
-    assert np.var(losses) == pytest.approx(5, rel=0.06)
+    assert np.var(losses) == pytest.approx(5, rel=0.12)

@@ -18,7 +18,7 @@ from contract import BERNOULLI_ROWS
 import fsb
 
 KEY = jax.random.key(5)
-DRAWS = 2**14
+DRAWS = 2**12
 SPIN = fsb.Bernoulli(-1.0, 1.0)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "transformations.md"
 FAMILIES = {"pathwise": "Normal", "fourier_exact": "Normal", "fourier_series": "Normal",

@@ -63,6 +63,7 @@ def test_enumeration():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fsb.reinforce, fsb.rloo, fsb.nvil, fsb.disarm, fsb.muprop])
 def test_unbiased(make, key):
     eta = jnp.tile(ETA, (2**13, 1))
@@ -91,10 +92,10 @@ def test_what_is_downstream_of_a_turn(key):
 
 def test_the_variance_is_that_of_later_costs(key):
     """At p = 1/2 the score is z: Var sum_t z_t (z_t + ... + z_T) has T (T - 1) / 2 terms of 1."""
-    eta = jnp.zeros((2**15, 1))
+    eta = jnp.zeros((2**13, 1))
     found = fsb.value_and_grad(fsb.reinforce(), walk)(eta, key)[1]
     variance = np.var(len(eta) * np.asarray(found, float))
-    assert variance == pytest.approx(TURNS * (TURNS - 1) / 2 / 4 * 1, rel=0.05)
+    assert variance == pytest.approx(TURNS * (TURNS - 1) / 2 / 4 * 1, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(), (2, 1)])
