@@ -136,7 +136,7 @@ def relaxed_control(
         control: dict[str, Any] = {k: jnp.float32(v) for k, v in start.items() if learned[k]}
         if hidden:
             one = jax.eval_shape(lambda site: at_turn(site, 0), site) if site.scans else site
-            inputs = jax.eval_shape(features, (one.z, one.eta)).shape[1]
+            inputs = jax.eval_shape(features, (one.z, one.eta)).shape[-1]
             control["network"] = new_mlp(site_key(key, site.name), inputs, hidden)
         return control
 
