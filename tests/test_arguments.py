@@ -121,6 +121,7 @@ ESTIMATORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_params_with_leaves_of_every_kind(name):
     estimator = ESTIMATORS[name]()
@@ -157,6 +158,7 @@ def with_aux(params, sample):
     return z.sum(-1), {"z": z, "count": jnp.int32(z.size)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["st", "reinforce", "exact", "disarm", "foust"])
 def test_aux(name):
     """The draws of the run itself, for estimators that make one."""
@@ -199,6 +201,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTS)
 @pytest.mark.parametrize("name", ["reinforce", "rloo", "disarm", "local_expectation", "exact"])
 def test_losses_of_integers_and_booleans(kind, name):

@@ -64,6 +64,7 @@ def test_every_family_is_here():
 QUICK = ("Bernoulli", "Categorical", "Normal", "Uniform")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FAMILIES]
 )
@@ -157,6 +158,7 @@ UNBIASED = ("reinforce", "nvil", "rloo", "muprop", "rebar", "relax", "arm", "dis
 FEW = ("st", "reinforce", "rloo", "exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=() if n in FEW else pytest.mark.slow) for n in (*BIASED, *UNBIASED)],
@@ -217,6 +219,7 @@ def run_of(run, key):
     return run(fsb.sites.ancestral(key))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_an_error_in_an_estimator_is_found(name):
     make, words = BROKEN[name]

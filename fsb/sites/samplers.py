@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, dataclass_transform
+from typing import Protocol, TypeVar, dataclass_transform, no_type_check, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from fsb.types import Array, Distribution, Eta, PRNGKey, Relaxable
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Gives every site its value."""
 
@@ -32,7 +33,8 @@ class Sampler(Protocol):
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def sampler(cls: type[T]) -> type[T]:
     """A dataclass that is a pytree; its fields are arrays, samplers and dictionaries of them."""
-    return jax.tree_util.register_dataclass(dataclass(frozen=True)(cls))
+    # Not checked at run time: the fields hold whatever JAX puts in place of arrays.
+    return jax.tree_util.register_dataclass(no_type_check(dataclass(frozen=True)(cls)))
 
 
 @sampler

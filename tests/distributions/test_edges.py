@@ -50,7 +50,10 @@ LOGITS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", *(pytest.param(d, marks=pytest.mark.slow) for d in ("bfloat16", "float64"))],
+)
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_at_the_ends(name, dtype, key):
     dist, eta, z, expected = LOGITS[name]

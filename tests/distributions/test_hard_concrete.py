@@ -25,6 +25,7 @@ def cdf(dist, eta, z):
     return expit(dist.temperature * logit(s) - eta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
 def test_masses_density_mean_and_entropy(name):
     dist = GATES[name]
@@ -64,6 +65,7 @@ def test_draws(name, key):
             assert stats.kstest(u, "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [fsb.pathwise(), fsb.reinforce()])
 def test_gradients(estimator, key):
     """Of E z^2 at one gate, by differences of the quadrature of its mean square."""
