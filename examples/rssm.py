@@ -16,15 +16,15 @@ import optax
 import fsb
 
 PIXELS, TURNS, BATCH = 16, 12, 16
-HIDDEN, UNITS, VALUES = 64, 32, 32
+UNITS, VALUES = 32, 32
 
 
-def init(key):
+def init(key, hidden=64):
     shapes = {
-        "gates": (HIDDEN + UNITS * VALUES, 3 * HIDDEN),
-        "prior": (HIDDEN, UNITS * VALUES),
-        "posterior": (HIDDEN + PIXELS, UNITS * VALUES),
-        "decoder": (HIDDEN + UNITS * VALUES, PIXELS),
+        "gates": (hidden + UNITS * VALUES, 3 * hidden),
+        "prior": (hidden, UNITS * VALUES),
+        "posterior": (hidden + PIXELS, UNITS * VALUES),
+        "decoder": (hidden + UNITS * VALUES, PIXELS),
     }
     keys = jax.random.split(key, len(shapes))
     draw = jax.nn.initializers.lecun_normal()
@@ -57,13 +57,14 @@ def turn(params, carry, image, sample):
     return (h, z), cost - fsb.Bernoulli().log_prob(pixels, image).sum(-1)
 
 
-def start(batch):
-    return jnp.zeros((batch, HIDDEN)), jnp.zeros((batch, UNITS * VALUES))
+def start(params, batch):
+    return jnp.zeros((batch, len(params["prior"]))), jnp.zeros((batch, UNITS * VALUES))
 
 
 def model(params, images, sample):
     """The mean cost of a turn, for each sequence of images [T, B, pixels]."""
-    return fsb.scan(partial(turn, params), sample, start(images.shape[1]), images)[1].mean(0)
+    first = start(params, images.shape[1])
+    return fsb.scan(partial(turn, params), sample, first, images)[1].mean(0)
 
 
 def bouncing(key, batch=BATCH):

@@ -2,7 +2,7 @@
 
     python scripts/scan_cost.py [ROUNDS]
 
-The first ratio is that of the train steps of examples/rssm.py, the median over interleaved rounds.
+The first ratios are those of train steps of examples/rssm.py, medians over interleaved rounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from fsb.bench.timing import measure, paired
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 import rssm
 
-STEPS = 2  # in a round
+STEPS = 1  # in a round; many short rounds, as other work disturbs the clock
+WIDTHS = 64, 256  # of the example, and of the smallest model in the paper
 
 
 def by_hand(params, images, keys):
@@ -39,7 +40,7 @@ def by_hand(params, images, keys):
         image, key = given
         return rssm.turn(params, carry, image, partial(straight_through, key))
 
-    return jax.lax.scan(body, rssm.start(images.shape[1]), (images, keys))[1].mean()
+    return jax.lax.scan(body, rssm.start(params, images.shape[1]), (images, keys))[1].mean()
 
 
 def with_fsb(params, images, key):
@@ -68,9 +69,9 @@ def chunk(value_and_grad, params, optimizer):
     return steps
 
 
-def cost_of_a_step(rounds: int) -> dict:
+def cost_of_a_step(rounds: int, width: int) -> dict:
     """The ratio of the times of a train step, fsb to by hand."""
-    params, optimizer = rssm.init(jax.random.key(0)), optax.adam(1e-3)
+    params, optimizer = rssm.init(jax.random.key(0), width), optax.adam(1e-3)
     split = lambda params, images, key: (params, images, jax.random.split(key, len(images)))
     hand = lambda *args: jax.value_and_grad(by_hand)(*split(*args))
     estimates = {"fsb": with_fsb, "by hand": hand}
@@ -95,10 +96,12 @@ def seconds_to_compile(estimator, turns: int) -> float:
     return time.perf_counter() - start
 
 
-def main(rounds: int = 50) -> None:
-    found = cost_of_a_step(rounds)
-    print(f"train step: {found['fsb']:.1f} ms, by hand {found['by hand']:.1f} ms, ", end="")
-    print(f"ratio {found['ratio']:.3f} ({found['quartile_1']:.3f}-{found['quartile_3']:.3f})")
+def main(rounds: int = 300) -> None:
+    for width in WIDTHS:
+        found = cost_of_a_step(rounds, width)
+        times = f"{found['fsb']:.1f} ms, by hand {found['by hand']:.1f} ms"
+        spread = f"{found['quartile_1']:.3f}-{found['quartile_3']:.3f}"
+        print(f"width {width}: train step {times}, ratio {found['ratio']:.3f} ({spread})")
     for name in ("reinforce", "darn"):
         estimator = getattr(fsb, name)()
         pairs = [[seconds_to_compile(estimator, t) for t in (1000, 10)] for _ in range(5)]

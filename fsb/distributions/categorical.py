@@ -34,15 +34,15 @@ class Categorical:
         return bounded(eta)
 
     def sample(self, key: PRNGKey, eta: Vectors) -> Vectors:
-        return self.from_noise(self.noise(key, eta), eta)
+        return self.from_noise(self.noise(key, eta), self.canonical(eta))
 
     def noise(self, key: PRNGKey, eta: Vectors) -> Vectors:
         """Gumbel noise, one per value: [B, D..., K]."""
         return jax.random.gumbel(key, eta.shape, noise_dtype(eta))
 
     def from_noise(self, gumbel: Vectors, eta: Vectors) -> Vectors:
-        """One-hot argmax of eta + noise: an exact sample."""
-        best = jnp.argmax(bounded(eta).astype(gumbel.dtype) + gumbel, -1)
+        """One-hot argmax of eta + noise: an exact sample, for eta as ``canonical`` returns it."""
+        best = jnp.argmax(eta.astype(gumbel.dtype) + gumbel, -1)
         return jax.nn.one_hot(best, eta.shape[-1], dtype=eta.dtype)
 
     def perturb(self, gumbel: Vectors, eta: Float[Array, "*#batch k"]) -> Vectors:

@@ -10,6 +10,7 @@ from typing import Any, no_type_check
 import jax
 from jaxtyping import Float
 
+from fsb.runtime.random import fold_in
 from fsb.types import Array, Distribution, Eta, PRNGKey, PyTree
 
 
@@ -93,7 +94,7 @@ class Block:
 
 def site_key(key: PRNGKey, name: str) -> PRNGKey:
     """The key of a site, folded with its name so that it does not depend on other sites."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return fold_in(key, zlib.crc32(name.encode()))
 
 
 def per_example(per_unit: Float[Array, "batch *units"]) -> Float[Array, " batch"]:

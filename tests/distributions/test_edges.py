@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fsb
+from fsb.sites import ancestral, bind
 
 INF, HUGE = np.inf, 3e38
 
@@ -48,6 +49,13 @@ LOGITS = {
         [0, 0, 0, 0, 0],
     ),
 }
+
+
+def test_infinite_logits_share_the_draws(key):
+    eta = jnp.broadcast_to(jnp.array([INF, INF, 0.0]), (4000, 3))
+    loss = lambda eta, sample: sample("z", fsb.Categorical(), eta)[:, 0]
+    for first in (fsb.Categorical().sample(key, eta)[:, 0], bind(loss, eta)(ancestral(key))[0]):
+        assert abs(first.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
 @pytest.mark.parametrize(

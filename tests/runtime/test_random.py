@@ -34,6 +34,19 @@ def test_the_written_out_generator_is_what_runs_here():
     same(random._threefry(jax.random.key_data(key), (257,)), jax.random.bits(key, (257,)))
 
 
+@pytest.mark.parametrize("number", [0, 1, 2**31 + 5, 2**32 - 1])
+def test_folded_keys_are_those_of_jax(number):
+    fold, key, legacy = jax.random.fold_in, jax.random.key(2**40 + 5), jax.random.PRNGKey(17)
+    data = jax.random.key_data
+    same(data(random.fold_in(key, number)), data(fold(key, number)))
+    same(random.fold_in(legacy, number), fold(legacy, number))
+    keys = jax.random.split(key, 5)
+    folded = jax.vmap(lambda key: random.fold_in(key, number))(keys)
+    same(data(folded), data(jax.vmap(lambda key: fold(key, number))(keys)))
+    other = jax.random.key(3, impl="rbg")
+    same(data(random.fold_in(other, number)), data(fold(other, number)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "draw", [(random.bits, jax.random.bits), (random.uniform, jax.random.uniform)]
