@@ -1,7 +1,7 @@
 """A classifier of digits with binary activations, trained with deterministic straight-through.
 
-Each unit is the sign of its input, here and in use, with the derivative of a sigmoid. Beside the
-losses the model returns what else is wanted of the run (``has_aux``), here the accuracy.
+Each unit is the sign of its input, in training as in use, and is differentiated as if it were a
+sigmoid. With ``has_aux`` a loss may return more than the losses, here the accuracy.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A classifier of digits whose weights are -1 or 1, trained with BayesBiNN.
 
 The optimiser holds the natural parameters of the distribution of every weight; ``rule.weights``
-draws relaxed weights from it, and the losses are averaged over a few draws. In use the weights are
+draws relaxed weights from it, and the losses are averaged over a few draws. The final network uses
 the signs.
 """
 

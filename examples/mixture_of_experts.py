@@ -1,7 +1,7 @@
 """A mixture of linear experts with top-1 routing, trained with RLOO.
 
 The route of an input is one categorical site. Only the chosen expert is evaluated, and the router
-learns from the losses of four routes: no expert needs a derivative in the route.
+learns from the losses of four sampled routes, which need no derivative in the route.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Policy gradient with RLOO: a linear policy balances a pole on a cart.
 
 An episode is one ``fsb.scan``, the action of each turn a Boolean site, and the loss the number of
-turns that were lost; the physics needs no derivative. Each of the starting states is played four
-times, and the mean of the other three is the baseline of each.
+turns after the fall; the physics needs no derivative. Every starting state is played four times,
+and the baseline of an episode is the mean of the other three.
 
 Source of the physics: Barto, Sutton & Anderson 1983, doi:10.1109/TSMC.1983.6313077.
 """

@@ -1,7 +1,7 @@
 """A Boolean VAE in Equinox, trained with DisARM: a model of one example under ``fsb.vmap``.
 
-The params are the module itself. Its functions and numbers are left alone: they have a gradient of
-None, as with ``equinox.filter_grad``.
+The params are the module itself. Leaves that are no floating-point arrays, such as activation
+functions, have a gradient of None, as with ``equinox.filter_grad``.
 """
 
 import math

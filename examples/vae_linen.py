@@ -35,7 +35,7 @@ def main(steps=500):
     images = jnp.asarray(digits().train.reshape(-1, PIXELS) / 255, jnp.float32)
     model, estimator, optimizer = VAE(), fsb.darn(), optax.adam(3e-3)
     key, losses = jax.random.key(0), []
-    # Any function of a name, a distribution and its parameters serves to find the shapes.
+    # Initialisation needs shapes only, so the mean does for a sample.
     params = model.init(key, images[:1], lambda name, dist, eta: dist.mean(eta))
     state = optimizer.init(params)
 

@@ -1,7 +1,7 @@
 """A Boolean VAE in Flax NNX, trained with FouST.
 
-``nnx.split`` gives the params as a pytree, which ``fsb.value_and_grad`` differentiates;
-``nnx.merge`` makes a model of them again within the loss.
+``nnx.split`` extracts the params as a pytree for ``fsb.value_and_grad``; ``nnx.merge`` rebuilds the
+model inside the loss.
 """
 
 import sys

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fsb.errors import FsbError
 from fsb.sites.site import Site
-from fsb.types import Array, Distribution
+from fsb.types import Distribution
 
 
 def serve(name: str, dist: Distribution, *families: type) -> None:
@@ -42,8 +44,11 @@ def serve_no_scan(name: str, sites: tuple[Site, ...], instead: str) -> None:
             )
 
 
-def serve_batch(name: str, losses: Array, sites: tuple[Site, ...], shared: bool = False) -> None:
-    """Checks that every site has one row for each loss, or one for all of them if ``shared``."""
+def serve_batch(name: str, losses: Any, sites: tuple[Site, ...], shared: bool = False) -> None:
+    """Checks that every site has one row for each loss, or one for all of them if ``shared``.
+
+    The losses may be shapes in place of arrays.
+    """
     batch = losses.shape[0]
     for site in sites:
         shape = site.z.shape

@@ -147,7 +147,7 @@ def test_a_folder_of_ones_own(tmp_path):
         (tmp_path / name / "file").write_text("")
     (tmp_path / "wandb/latest-run").symlink_to("offline-run")
     (tmp_path / "wandb/offline-run/code").symlink_to("/")  # below wandb/ W&B makes its own
-    run_folder.require_own(tmp_path)
+    assert run_folder.require_own(tmp_path) is None  # nothing is refused
 
 
 @pytest.mark.parametrize(
