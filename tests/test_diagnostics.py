@@ -132,7 +132,10 @@ def test_what_cannot_be_enumerated_is_refused_in_one_line():
     )
     shared = lambda eta, sample: jnp.zeros(5) + sample("s", fsb.Bernoulli(), eta).sum()
     text = message(lambda: fsb.exact_gradient(shared, jnp.zeros((2, 3))))
-    assert text == "exact: site 's' has 2 examples, the losses have 5"
+    assert text == (
+        "site 's' has the shape (2, 3) and the losses (5,): exact needs one row for each loss; "
+        "a site that all examples share is (1, 2, 3)"
+    )
 
 
 def simple(eta, sample):

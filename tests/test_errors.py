@@ -304,11 +304,11 @@ def test_a_logger_that_is_not_installed(mode, refused, monkeypatch):
 
 
 def test_a_logger_that_refuses_leaves_no_folder(place, capsys, monkeypatch):
-    (place / "own.py").write_text(
+    (place / "refuser.py").write_text(
         "from fsb import FsbError\ndef log(folder, config):\n    raise FsbError('no')\n"
     )
     monkeypatch.syspath_prepend(str(place))
     with pytest.raises(SystemExit, match="2"):
-        main(place / "run", "modules=[own]", "logger._target_=own.log")
+        main(place / "run", "modules=[refuser]", "logger._target_=refuser.log")
     assert capsys.readouterr().err == "fsb: error: logger: no\n"
     assert not (place / "run").exists()
