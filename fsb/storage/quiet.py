@@ -24,6 +24,13 @@ def quiet_orbax() -> None:
             before(report)
 
     sys.unraisablehook = without_closed_loops
+    usual = sys.excepthook  # which TensorStore's own threads call
+
+    def without_closed_loop(kind: Any, error: Any, trace: Any) -> None:
+        if str(error) != "Event loop is closed":
+            usual(kind, error, trace)
+
+    sys.excepthook = without_closed_loop
 
 
 def _not_a_late_exception(record: logging.LogRecord) -> bool:

@@ -11,7 +11,7 @@ import oracle as o
 import pytest
 
 import fsb
-from fsb.sites import Site, bind
+from fsb.sites import bind, given
 from fsb.types import Aux, Estimator
 
 CHAIN = o.Chain((2, 2, 1), (o.ONE, o.ZERO_ONE, o.HALF))
@@ -98,7 +98,7 @@ def test_the_noise_operator_has_the_variance_of_proposition_9(rho):
     weight = np.where(states, p, 1 - p).prod(-1)
     z = jnp.float32(-0.7 + 1.7 * states)
     run = bind(loss, jnp.broadcast_to(ETA, z.shape))
-    slope = jax.grad(lambda z: run(lambda *site: Site(*site, z, z))[0].sum())(z)
+    slope = jax.grad(lambda z: run(given({"z": z}))[0].sum())(z)
     J = np.float64(slope) * 1.7 / 2 * (1 - np.where(states, p, 1 - p))  # DARN
     same = (states[:, None] == states[None]).astype(float)
     move = (rho * same + (1 - rho) * np.where(states, p, 1 - p)[None]).prod(-1)

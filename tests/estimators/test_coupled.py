@@ -232,7 +232,7 @@ def test_a_certain_unit_stays_where_it_is():
     eta = jnp.array([[20.0, 1000.0, jnp.inf, -1000.0, -jnp.inf]])
     z = Least().sample(KEY, eta)
     np.testing.assert_array_equal(z, eta > 0)
-    site = Site("b", Least(), eta, z, z)
+    site = Site("b", Least(), eta, z, z, noise=jnp.zeros(eta.shape))
     np.testing.assert_array_equal(antithesis(site)[1], z)
     for samples in (2, 4):
         coupled = companions(site, KEY, samples)

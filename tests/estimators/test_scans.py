@@ -151,7 +151,7 @@ def test_nested_scans(name):
     if name == "darn":
         true = gradients(fsb.darn(), flat).mean(0)
     found = gradients(getattr(fsb, name)(), nested)
-    assert (abs(found.mean(0) - true) < 5.5 * found.std(0) / np.sqrt(DRAWS)).all()
+    assert (abs(found.mean(0) - true) < 5.5 * found.std(0) / np.sqrt(DRAWS) + 1e-4).all()
 
 
 def test_a_site_of_a_scan_has_the_axes_of_its_turns():
