@@ -29,7 +29,8 @@ class VAE(nnx.Module):
         logits = self.up(2 * images - 1)
         z = sample("z", bits, logits)
         log_likelihood = fsb.Bernoulli().log_prob(self.down(z), images).sum(-1)
-        kl = -(bits.log_prob(self.prior[...], z) + bits.entropy(logits)).sum(-1)
+        prior = jnp.broadcast_to(self.prior[...], z.shape)
+        kl = -(bits.log_prob(prior, z) + bits.entropy(logits)).sum(-1)
         return kl - log_likelihood
 
 

@@ -83,7 +83,8 @@ def call(f: Callable, *args: PyTree) -> Any:
     >>> float(first), float(call(f, jnp.float32(1)))
     (2.0, 6.0)
     """
-    program, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+    new = lambda *args: f(*args)  # JAX keeps the traces of a function object
+    program, shape = jax.make_jaxpr(new, return_shape=True)(*args)
     leaves, run = jax.tree.leaves(args), jaxpr_as_fun(program)
     structure = jax.tree.structure(shape)
     if any(isinstance(x, jax.core.Tracer) for x in [*leaves, *program.consts]):
