@@ -25,6 +25,7 @@ from fsb.cli.compose import cause, compose, parse_arguments, run
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
 from fsb.runtime.interrupts import keyboard, raise_lost
+from fsb.runtime.processes import await_reason
 
 Check = Callable[[DictConfig], Any] | None
 
@@ -82,6 +83,9 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
                 # In a sweep the launcher notes it and goes on with the next job.
                 told = _Told if sweep else SystemExit
                 raise told(error.exit_code) from None
+            except Exception:  # of a collective, say; Hydra would print a line of its own
+                await_reason()
+                raise
 
         @functools.wraps(main)
         def command(argv: Sequence[str] | None = None) -> None:

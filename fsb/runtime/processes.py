@@ -44,7 +44,6 @@ def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
         _peers.extend(_gathered(address, num_processes))
     else:
         _peers.append(_greeted(address, process_id, num_processes))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else XLA tells of an end in many lines
     jax.distributed.initialize(coordinator, num_processes, process_id)
     for number, peer in enumerate(_peers, start=1):
         name = f"process {number if process_id == 0 else 0}"
@@ -177,8 +176,8 @@ def _watch(peer: socket.socket, name: str) -> None:
     except OSError:
         word = b""
     if word != b"bye" and _peers:
-        print(f"fsb: error: {name} of this run has ended; resume=... goes on", file=sys.stderr)
-        sys.stderr.flush()
+        line = f"fsb: error: {name} of this run has ended; resume=... goes on\n"
+        os.write(2, line.encode())  # in one piece: XLA may be writing its own account
         os._exit(2)
 
 

@@ -18,7 +18,7 @@ from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
 from fsb.networks.summary import summary
-from fsb.runtime.processes import await_reason, from_first, largest, leave
+from fsb.runtime.processes import from_first, largest, leave
 from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
@@ -117,11 +117,7 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
                 shutil.rmtree(folder)  # it has not begun
             raise
         until_the_end.callback(log.finish)
-        try:
-            yield folder, log
-        except RuntimeError:  # of a collective, say
-            await_reason()
-            raise
+        yield folder, log
     leave()
 
 

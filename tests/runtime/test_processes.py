@@ -189,10 +189,12 @@ def test_one_of_two_dies_and_the_other_goes_on_alone(dead, tmp_path):
     lines = ended(other)
     assert time.monotonic() - begun < 30
     ours = f"fsb: error: process {dead} of this run has ended; resume=... goes on"
-    # JAX itself may end the process first, when the one that coordinates is gone.
-    first = dead == 0 and any("distributed service detected fatal errors" in x for x in lines)
-    assert first or (other.returncode == 2 and ours in lines and len(lines) <= 5)
-    assert other.returncode != 0
+    if dead == 1:
+        assert (other.returncode, lines) == (2, [ours])
+    else:  # XLA has its own account of the end of process 0, and may abort before ours is written
+        theirs = "Terminating process because the JAX distributed service detected fatal errors"
+        by_xla = other.returncode == -signal.SIGABRT and any(theirs in line for line in lines)
+        assert by_xla or (other.returncode == 2 and ours in lines)
     both[dead].communicate()
     if dead == 0:
         return
