@@ -95,9 +95,10 @@ def several_runs(name: str, run: Run, key: Array, samples: int) -> tuple[Array, 
     return jax.vmap(one)(jax.random.split(key, samples))
 
 
-def attach_scores(losses: Array, sites: tuple[Site, ...], signal: Array) -> Array:
-    """Attaches signal [B] times the score to every site; returns the losses [B]."""
-    return attach_all(losses, sites, [weigh(signal, score(site)) for site in sites])
+def attach_scores(losses: Array, sites: tuple[Site, ...], signals: Iterable[Array]) -> Array:
+    """Attaches a signal, [B] or [B, T...], times the score to each site; returns the losses."""
+    estimates = [weigh(signal, score(site)) for signal, site in zip(signals, sites, strict=True)]
+    return attach_all(losses, sites, estimates)
 
 
 def mean_of_others(x: Array) -> Array:
@@ -116,7 +117,6 @@ def branch(
     below are resampled with its noise. The gradient of the losses is stopped.
     """
     values, until = values_until(sites, layer, turn, jax.lax.stop_gradient(z))
-    values = jax.lax.stop_gradient(values)
     return jax.lax.stop_gradient(run(given(values, otherwise, until))[0])
 
 

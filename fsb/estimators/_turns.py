@@ -64,13 +64,15 @@ def values_until(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Values of the sites above one turn of a layer and of this turn, z; and at which turns.
 
-    The arguments ``values`` and ``until`` of ``fsb.sites.given``.
+    They are the arguments ``values`` and ``until`` of ``fsb.sites.given``; all but z are constant to
+    differentiation.
     """
     own = sites[layer]
+    sites = tuple(replace(site, z=jax.lax.stop_gradient(site.z)) for site in sites)
     values = {site.name: site.z for site in sites[:layer]} | {own.name: z}
     if not own.scans:
         return values, {}
-    values[own.name] = _flat(own.z, own).at[:, turn].set(z).reshape(own.z.shape)
+    values[own.name] = _flat(sites[layer].z, own).at[:, turn].set(z).reshape(own.z.shape)
     until = {}
     for place, site in enumerate(sites):
         depth = _common(site.scans, own.scans)

@@ -150,14 +150,14 @@ def relaxed_control(
 
         def at_layer(layer, site):
             knobs = start | control[site.name]
+            below = relaxed(key, temperature_of(knobs))
 
-            def at_one(site, turn, key):
-                c = relaxed_run(run, sites, layer, turn, relaxed(whole, temperature_of(knobs)))
-                return estimate(c, losses, site, knobs, key)
+            def at_one(site, turn, own_key):
+                c = relaxed_run(run, sites, layer, turn, below)
+                return estimate(c, losses, site, knobs, own_key)
 
             return each_turn(site, key, at_one)
 
-        whole = key
         estimates = [at_layer(*pair) for pair in enumerate(sites)]
         square = sum(per_example(g.astype(jnp.float32) ** 2) for g in estimates)
         return attach_all(losses, sites, estimates), Aux(jnp.mean(square), state, {})
@@ -173,10 +173,9 @@ def relaxed_run(
     run: Run, sites: tuple[Site, ...], layer: int, turn: Any, below: Sampler
 ) -> Callable[[Array], Array]:
     """c: the losses [B] as a function of the relaxed value of one site, relaxed below it."""
-    held = [replace(site, z=jax.lax.stop_gradient(site.z)) for site in sites]
 
     def c(soft):
-        values, until = values_until(tuple(held), layer, turn, soft)
+        values, until = values_until(sites, layer, turn, soft)
         return run(given(values, below, until))[0]
 
     return c

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsb.estimators._attach import attach_all, one_run, score, weigh
+from fsb.estimators._attach import attach_scores, one_run
 from fsb.estimators._baselines import Reduction, init_all, reduce_all, reduction
 from fsb.estimators._turns import signal_of
 from fsb.types import Estimator
@@ -99,7 +99,6 @@ def reduced(name: str, part: Reduction) -> Estimator:
         losses, sites = one_run(name, run, key, shared=True)
         signals = [signal_of(losses, site) for site in sites]
         signals, aux = reduce_all(part, signals, sites, control, state)
-        estimates = [weigh(s, score(site)) for s, site in zip(signals, sites, strict=True)]
-        return attach_all(losses, sites, estimates), aux
+        return attach_scores(losses, sites, signals), aux
 
     return Estimator(init, surrogate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from fsb.errors import FsbError
-from fsb.estimators._attach import attach_all, mean_of_others, score, several_runs, weigh
+from fsb.estimators._attach import attach_scores, mean_of_others, several_runs
 from fsb.estimators._turns import signal_of
 from fsb.types import Aux, Estimator
 
@@ -47,11 +47,6 @@ def rloo(samples: int = 2) -> Estimator:
         losses, sites = several_runs("rloo", run, key, samples)
         each = lambda losses, sites: [signal_of(losses, site) for site in sites]
         signals = [x - mean_of_others(x) for x in jax.vmap(each)(losses, sites)]
-
-        def attached(losses, sites, signals):
-            pairs = zip(signals, sites, strict=True)
-            return attach_all(losses, sites, [weigh(x, score(site)) for x, site in pairs])
-
-        return jax.vmap(attached)(losses, sites, signals).mean(0), Aux(0.0, state, {})
+        return jax.vmap(attach_scores)(losses, sites, signals).mean(0), Aux(0.0, state, {})
 
     return Estimator(lambda key, sites: ((), ()), surrogate)

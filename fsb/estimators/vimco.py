@@ -51,7 +51,8 @@ def vimco(samples: int = 5) -> Estimator:
 
     def surrogate(run, control, state, key):
         losses, sites = several_runs("vimco", run, key, samples)
-        attached = jax.vmap(attach_scores)(jnp.zeros_like(losses), sites, signals(losses))
+        every = [signals(losses)] * len(sites)
+        attached = jax.vmap(attach_scores)(jnp.zeros_like(losses), sites, every)
         return negative_bound(losses) + attached.sum(0), Aux(0.0, state, {})
 
     return Estimator(lambda key, sites: ((), ()), surrogate)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, no_type_check
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from fsb.runtime.random import fold_in
@@ -77,17 +78,17 @@ class Block:
 
     def values(self, values: Mapping[str, PyTree]) -> dict[str, PyTree]:
         """Arrays of sites in the block, with the repetitions as their first axis."""
-        first = lambda x: jax.numpy.moveaxis(x, self.axis, 0)
+        first = lambda x: jnp.moveaxis(x, self.axis, 0)
         return jax.tree.map(first, self.inside(values))
 
     def every(self, x: Any) -> Array:
         """The same number at every repetition."""
-        x = jax.numpy.asarray(x)
-        return jax.numpy.broadcast_to(x[None], (self.length, *x.shape))
+        x = jnp.asarray(x)
+        return jnp.broadcast_to(x[None], (self.length, *x.shape))
 
     def outside(self, site: Site) -> Site:
         """A site of all repetitions, stacked along the first axis, as it is seen from outside."""
-        site = jax.tree.map(lambda x: jax.numpy.moveaxis(x, 0, self.axis), site)
+        site = jax.tree.map(lambda x: jnp.moveaxis(x, 0, self.axis), site)
         scans = (self.name,) * self.scan + tuple(f"{self.name}/{name}" for name in site.scans)
         return replace(site, name=f"{self.name}/{site.name}", scans=scans)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -15,22 +16,21 @@ def quiet_orbax() -> None:
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # a save would also log 20 lines
     logging.getLogger("asyncio").addFilter(_not_a_late_exception)
-    before = sys.unraisablehook
-    if getattr(before, "__name__", "") == "without_closed_loops":
-        return
+    sys.unraisablehook = _quieter(sys.unraisablehook, lambda report: report.exc_value)
+    # The hook that TensorStore's own threads call.
+    sys.excepthook = _quieter(sys.excepthook, lambda kind, error, trace: error)
 
-    def without_closed_loops(report: Any) -> None:
-        if str(report.exc_value) != "Event loop is closed":
-            before(report)
 
-    sys.unraisablehook = without_closed_loops
-    usual = sys.excepthook  # which TensorStore's own threads call
+def _quieter(hook: Callable, error_of: Callable[..., Any]) -> Callable:
+    """The hook without reports of a closed loop; itself if it is one already."""
+    if getattr(hook, "__name__", "") == "without_closed_loops":
+        return hook
 
-    def without_closed_loop(kind: Any, error: Any, trace: Any) -> None:
-        if str(error) != "Event loop is closed":
-            usual(kind, error, trace)
+    def without_closed_loops(*report: Any) -> None:
+        if str(error_of(*report)) != "Event loop is closed":
+            hook(*report)
 
-    sys.excepthook = without_closed_loop
+    return without_closed_loops
 
 
 def _not_a_late_exception(record: logging.LogRecord) -> bool:

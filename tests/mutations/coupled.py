@@ -29,7 +29,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "now = turn // math.prod(own.turns[depth:])", "now = turn % own.turns[0]", NESTED),
     ("scans: one key for all turns", "sites/site.py",
      "jax.random.split(site_key(key, self.name), self.length)",
-     "jax.numpy.broadcast_to(site_key(key, self.name), (self.length,))",
+     "jnp.broadcast_to(site_key(key, self.name), (self.length,))",
      "estimators/test_scans.py -k noise_of_their_own"),
     ("scans: the signal of muprop without its turn", "estimators/muprop.py",
      "point.losses, site) - linear",

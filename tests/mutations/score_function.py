@@ -13,14 +13,14 @@ MUPROP, VIMCO = "estimators/muprop.py", "estimators/vimco.py"
 MULTI, ATTACH = "estimators/multi_sample.py", "estimators/_attach.py"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
-    ("REINFORCE: sign", REINFORCE, "weigh(s, score(site))", "weigh(-s, score(site))", VARIANCE),
-    ("REINFORCE: score squared", REINFORCE, "weigh(s, score(site))",
-     "weigh(s, score(site) ** 2)", VARIANCE),
+    ("score: squared", ATTACH, "[weigh(signal, score(site)) for",
+     "[weigh(signal, score(site) ** 2) for", VARIANCE),
     ("REINFORCE: Gaussian draws differentiated", "estimators/_attach.py",
      "losses, sites = run(frozen(ancestral(key)))", "losses, sites = run(ancestral(key))",
      f"{OWN} -k gaussian"),
     ("REINFORCE: nothing reduced", REINFORCE,
-     "zip(signals, sites, strict=True)", "zip([losses] * len(sites), sites, strict=True)", HAND),
+     "attach_scores(losses, sites, signals)", "attach_scores(losses, sites, [losses] * len(sites))",
+     HAND),
     ("NVIL: not centred", REINFORCE, '"nvil", True, True', '"nvil", False, True',
      "../fsb/estimators/reinforce.py"),
     ("NVIL: no baseline", REINFORCE, "True, True, True, hidden", "True, True, False, hidden",
@@ -29,7 +29,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "True, True, True, 100, decay", BASELINE),
     ("NVIL: decay fixed", REINFORCE, "True, True, True, hidden, decay",
      "True, True, True, hidden, 0.8", f"{OWN} -k bad_arguments"),
-    ("score of several runs: sign", ATTACH, "[weigh(signal, score(site)) for",
+    ("score: sign", ATTACH, "[weigh(signal, score(site)) for",
      "[weigh(-signal, score(site)) for", VARIANCE),
     ("several runs: one key", ATTACH, "jax.random.split(key, samples)",
      "jax.numpy.stack([key] * samples)", VARIANCE),
