@@ -634,6 +634,7 @@ def test_a_wrong_command_line(program, arguments, expected, place, capsys, monke
     (place / "own.py").write_text(OWN)
     (place / "loop").symlink_to(place / "loop")
     monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python's own copy of own.py
     # What is wrongly accepted should end soon.
     short = {"train": ("max_steps=1", "bound_samples=[]", "devices=1"), "lab": ("draws=1",)}
     refused(place, capsys, (program, *short.get(program, ()), *arguments), expected)

@@ -64,8 +64,8 @@ def values_until(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Values of the sites above one turn of a layer and of this turn, z; and at which turns.
 
-    They are the arguments ``values`` and ``until`` of ``fsb.sites.given``; all but z are constant to
-    differentiation.
+    They are the arguments ``values`` and ``until`` of ``fsb.sites.given``. All but z are constant
+    to differentiation.
     """
     own = sites[layer]
     sites = tuple(replace(site, z=jax.lax.stop_gradient(site.z)) for site in sites)

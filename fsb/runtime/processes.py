@@ -176,8 +176,9 @@ def _watch(peer: socket.socket, name: str) -> None:
     except OSError:
         word = b""
     if word != b"bye" and _peers:
-        line = f"fsb: error: {name} of this run has ended; resume=... goes on\n"
-        os.write(2, line.encode())  # in one piece: XLA may be writing its own account
+        # In one piece: XLA may be writing its own account.
+        sys.stderr.write(f"fsb: error: {name} of this run has ended; resume=... goes on\n")
+        sys.stderr.flush()
         os._exit(2)
 
 
