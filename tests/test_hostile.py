@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import struct
+import sys
 import tarfile
 import time
 import zipfile
