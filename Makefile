@@ -4,6 +4,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 ARGS ?=
 TESTS := $(RUN) -m pytest -n auto --no-loadscope-reorder
+# Run with the types and shapes of every call checked: each estimator, family and network is here.
+TYPED := tests/distributions tests/sites tests/networks tests/estimators/test_contract.py
+TYPED += tests/test_arguments.py tests/test_diagnostics.py tests/test_objectives.py
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -21,7 +24,8 @@ train: $(VENV)/.installed ## train a Boolean VAE with FouST on the embedded digi
 	@$(RUN) -m fsb.train $(ARGS)
 
 test: check ## all tests
-	FSB_TYPECHECK=1 $(TESTS) -m slow
+	$(TESTS) -m slow $(TYPED:%=--ignore=%)
+	FSB_TYPECHECK=1 $(TESTS) -m slow $(TYPED)
 
 check: lint ## lint, types and the fast tests
 	$(TESTS) -m "not slow" tests

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from fsb.plots.curves import compare_curves
+from fsb.storage.curves import compare_curves
 from fsb.storage.metrics_file import MetricsFile, write_csv
 from fsb.storage.provenance import factory_name
 

@@ -133,6 +133,7 @@ def test_params_with_leaves_of_every_kind(name):
     np.testing.assert_array_equal(grads.weight, expected)
 
 
+@pytest.mark.slow
 def test_diagnostics_take_them_too():
     exact = fsb.exact_gradient(module_loss, MODULE)
     draws = fsb.sample_gradients(fsb.local_expectation(), module_loss, MODULE, KEY, 3)

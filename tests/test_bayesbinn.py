@@ -91,6 +91,7 @@ def test_slope_saturates(key):
     assert published == pytest.approx(1e10)  # its float32 has no start-up phase from |lam| = 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_extremes_are_finite(dtype, key):
     lam = np.tile(np.array([-1e6, -1000.0, -50.0, 0.0, 50.0, 1000.0], dtype), (400, 1))
@@ -181,6 +182,7 @@ def agreement(a, b):
     return ((a < 0) == (b < 0)).mean()
 
 
+@pytest.mark.slow
 def test_released_is_deterministic_straight_through_after_its_start(key):
     """Proposition 7; nor does N or the temperature matter. In float32 rounding parts the two."""
     rate, settings = 1e-3, [(1000, 1e-10), (100_000, 1e-9)]

@@ -167,6 +167,7 @@ def test_weighted_fits_are_exact_on_their_own_model_and_know_their_errors(load):
     np.testing.assert_allclose(spread, fits[0][1], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_predictions_against_other_integrals(load):
     """scipy's logistic distribution, in the noise instead of the value."""
     one, four = load("proposition_1"), load("proposition_4")

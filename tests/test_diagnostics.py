@@ -52,6 +52,7 @@ def expectation(params):
     return total
 
 
+@pytest.mark.slow
 def test_three_layers_against_plain_enumeration():
     params = parameters()
     step = 1e-5

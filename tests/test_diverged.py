@@ -60,6 +60,7 @@ def test_a_warning_is_given_once(tmp_path, recwarn):
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
     real = fsb.train.run_steps
 

@@ -101,6 +101,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "make", "says"), FILES, ids=[f"{d}-{m.__name__}" for d, m, _ in FILES]
 )
@@ -127,6 +128,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "says"), COMBINATIONS, ids=[line for line, _ in COMBINATIONS])
 def test_what_does_not_go_together(line, says, refused):
     assert says in refused(fsb.train, *line.split(" "))
@@ -196,6 +198,7 @@ EVALUATED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "says"), EVALUATED, ids=[line for line, _ in EVALUATED])
 def test_what_cannot_be_evaluated(line, says, place, refused):
     (place / "empty").mkdir()
@@ -211,6 +214,7 @@ class Trap:
         return (open, ("ran", "w"))
 
 
+@pytest.mark.slow
 def test_a_pickle_is_never_loaded(place, refused):
     """In the place of a checkpoint's record, of its state, of data, of a cache."""
     trap = pickle.dumps(Trap())
@@ -303,6 +307,7 @@ def test_a_logger_that_is_not_installed(mode, refused, monkeypatch):
     assert "needs the package wandb" in refused(fsb.train, "logger=wandb", f"logger.mode={mode}")
 
 
+@pytest.mark.slow
 def test_a_logger_that_refuses_leaves_no_folder(place, capsys, monkeypatch):
     (place / "refuser.py").write_text(
         "from fsb import FsbError\ndef log(folder, config):\n    raise FsbError('no')\n"

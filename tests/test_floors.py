@@ -31,7 +31,7 @@ FLOORS = (
     "gradients objectives fourier optimizers bayesbinn",
     "diagnostics",
     "testing",
-    "__init__ data storage plots",
+    "__init__ data storage",
     "cli",
     "training",
     "train evaluate prepare lab bench",
@@ -108,7 +108,7 @@ def test_files_are_short():
 def test_the_top_level_is_small():
     entries = [path for path in ROOT.iterdir() if path.name not in ("__pycache__", "configs")]
     assert len([path for path in entries if path.is_file()]) <= 14
-    assert len([path for path in entries if path.is_dir()]) <= 14
+    assert len([path for path in entries if path.is_dir()]) <= 12
 
 
 PUBLIC = {
@@ -201,6 +201,7 @@ def test_every_part_builds(group, name, tmp_path, monkeypatch):
     assert build(config, group, *given) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", options("data") + options("logger"))
 def test_every_source_and_logger_composes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

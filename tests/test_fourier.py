@@ -233,6 +233,7 @@ def test_taylor_coefficients():
     np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_lemma_2_corrected():
     """The series, term by term, for polynomials of two units."""
     rng = np.random.default_rng(3)
@@ -294,6 +295,7 @@ CASES = (  # estimator, its account as FouST, encoding
 LOGITS = np.array([[0.3, -1.2, 2.1], [-0.8, 0.0, 4.0], [np.inf, 0.6, -np.inf]])
 
 
+@pytest.mark.slow
 def test_predicted_bias_is_that_of_the_estimators():
     """Of 100 random functions: each estimator's own rule over its own noise, by quadrature."""
     rng = np.random.default_rng(4)

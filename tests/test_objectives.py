@@ -100,6 +100,7 @@ def noisy_run(delta, key):
     return *spied(key), at
 
 
+@pytest.mark.slow
 def test_without_noise_the_cross_entropies_are_the_hard_ones(key):
     losses, sites, at = noisy_run(0.0, key)
     hard = at({site.name: site.hard for site in sites})

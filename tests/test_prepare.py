@@ -37,6 +37,7 @@ def test_prepare_writes_the_cache_once(tmp_path):
     assert float(report["opens in"].split()[0]) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

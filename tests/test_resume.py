@@ -37,6 +37,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_were(step, number, tmp_path, c
     assert rows(tmp_path / "run") == rows(finished())
 
 
+@pytest.mark.slow
 def test_an_interrupt_lets_the_chunk_finish(tmp_path, monkeypatch):
     """The signal comes while steps 8 to 14 are made."""
     real = fsb.train.run_steps
@@ -101,6 +102,7 @@ def test_what_an_estimator_learned_goes_on(tmp_path):
     assert max(jax.tree.leaves(moved)) < 0.21  # twenty steps of Adam
 
 
+@pytest.mark.slow
 def test_where_a_run_ended_does_not_count(tmp_path):
     train(tmp_path / "run", max_steps=13)
     train(tmp_path / "run")
@@ -108,6 +110,7 @@ def test_where_a_run_ended_does_not_count(tmp_path):
     assert [row["step"] for row in rows(tmp_path / "run")] == [0, 10, 13, 20]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_finished_again(tmp_path):
     folder = shutil.copytree(finished(), tmp_path / "run")
     for name in ("summary.json", "curves.png", "samples.png"):
@@ -118,6 +121,7 @@ def test_a_finished_run_is_finished_again(tmp_path):
     assert {path.name for path in folder.iterdir()} == {p.name for p in finished().iterdir()}
 
 
+@pytest.mark.slow
 def test_rows_after_the_checkpoint_are_made_again(tmp_path):
     folder = shutil.copytree(finished(), tmp_path / "run")
     shutil.rmtree(folder / "checkpoints/20")
@@ -128,6 +132,7 @@ def test_rows_after_the_checkpoint_are_made_again(tmp_path):
     assert rows(folder) == rows(finished())
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_it_starts_anew_and_repeats_no_row(tmp_path):
     folder = shutil.copytree(finished(), tmp_path / "run")
     shutil.rmtree(folder / "checkpoints")
@@ -136,6 +141,7 @@ def test_without_a_checkpoint_it_starts_anew_and_repeats_no_row(tmp_path):
     assert rows(folder) == rows(finished())
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path):
     folder = shutil.copytree(finished(), tmp_path / "run")
     damage(folder, 20)

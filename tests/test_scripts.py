@@ -54,6 +54,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)
 
 
+@pytest.mark.slow
 def test_operations_of_a_step(scripts):
     import utilisation
 

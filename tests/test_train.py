@@ -28,6 +28,7 @@ def test_numbers_do_not_depend_on_the_chunks(tmp_path):
     assert state(whole, 10)[1] != state(whole, 20)[1]
 
 
+@pytest.mark.slow
 def test_a_run_compiles_its_steps_once(tmp_path, caplog):
     with jax.log_compiles():  # chunks of 6, 4, 6, 4 and 3 steps
         train(tmp_path / "run", steps_per_call=6, max_steps=23, checkpoint_every=100)
@@ -116,6 +117,7 @@ def test_runs_of_one_second_do_not_meet(untrained, tmp_path):
         assert (folder / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_the_default_folder_names_the_run(untrained, tmp_path, capsys):
     fsb.train.main([*TINY, "estimator=darn"])
     (folder,) = untrained
@@ -125,6 +127,7 @@ def test_the_default_folder_names_the_run(untrained, tmp_path, capsys):
     assert folder.name.endswith("_digits_vae_darn")
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_taken_stays_as_it_is(untrained, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "metrics.csv").write_text("mine")

@@ -14,8 +14,8 @@ import numpy as np
 from training import APART, APART_AFTER, CONTROL, SAME, SAME_AFTER, START_UP
 from variance import AT, TAUS
 
-from fsb.plots.style import COLOURS, DASHES, MARKERS
 from fsb.storage.metrics_file import MetricsFile
+from fsb.storage.style import COLOURS, DASHES, MARKERS
 
 
 def draw(path: Path, accuracies: list, agreements: list, variance: list) -> None:

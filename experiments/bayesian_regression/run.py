@@ -18,8 +18,8 @@ from sklearn.datasets import load_breast_cancer
 import fsb
 from fsb.estimators._attach import attach_all
 from fsb.estimators._tracing.taylor import derivatives
-from fsb.plots.curves import draw_lines
 from fsb.sites import ancestral, frozen
+from fsb.storage.curves import draw_lines
 from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
 from fsb.storage.run_folder import new_folder

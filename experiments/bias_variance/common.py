@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import fsb
-from fsb.plots.style import COLOURS, DASHES, MARKERS
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import device
+from fsb.storage.style import COLOURS, DASHES, MARKERS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -104,7 +104,7 @@ def train(loss, expected, estimator, d, steps, seeds, learning_rate=1e-3):
 def draw(path, rows, toy, dims, estimators):
     from matplotlib.figure import Figure
 
-    from fsb.plots.curves import draw_lines
+    from fsb.storage.curves import draw_lines
 
     figure = Figure(figsize=(11, 6), dpi=80, layout="constrained")
     axes = figure.subplots(2, len(dims), squeeze=False)

@@ -111,7 +111,7 @@ def compare(family, dist, value, programs):
 def draw(path, rows):
     from matplotlib.figure import Figure
 
-    from fsb.plots.style import COLOURS, MARKERS
+    from fsb.storage.style import COLOURS, MARKERS
 
     figure = Figure(figsize=(11, 3.4), dpi=90, layout="constrained")
     axes = figure.subplots(1, len(GRID))

@@ -18,7 +18,8 @@ class Preprocess(NamedTuple):
     """How stored bytes become the ``x`` of a model.
 
     apply: ``apply(key, images uint8 [B, ...]) -> x float32 [B, ...]``; pure and jittable, with
-      fresh noise from ``key`` at every access.
+      fresh noise from ``key`` at every access; the same object for the same preprocessing, so that
+      it is compiled once.
     expect: ``expect(images) -> E[x]``, from uint8 to float32 NumPy arrays, for the data mean.
     likelihood: the natural likelihood of x: "bernoulli", "gaussian" or "discretized_logistic".
     bits_offset: bits/dim = -ELBO / (D ln 2) + bits_offset; None if bits do not apply.
@@ -46,7 +47,7 @@ def dynamic() -> Preprocess:
 def threshold() -> Preprocess:
     """x = 1 where k > 127, else 0; deterministic."""
     return Preprocess(
-        lambda key, k: (k > 127).astype(jnp.float32),
+        _threshold,
         lambda k: (k > 127).astype(np.float32),
         "bernoulli",
         None,
@@ -77,7 +78,7 @@ def dequantised() -> Preprocess:
     log P(k) >= E_u log p(y) - D log 256, hence the offset of 8 bits per dimension.
     """
     return Preprocess(
-        lambda key, k: (k.astype(jnp.float32) + uniform(key, k.shape)) / 256.0,
+        _dequantised,
         lambda k: ((k + 0.5) / 256.0).astype(np.float32),
         "gaussian",
         8.0,
@@ -95,7 +96,7 @@ def levels() -> Preprocess:
     [[0.5, 255.5]]
     """
     return Preprocess(
-        lambda key, k: (k.astype(jnp.float32) + 0.5) / 256.0,
+        _levels,
         lambda k: ((k + 0.5) / 256.0).astype(np.float32),
         "discretized_logistic",
         0.0,
@@ -124,6 +125,18 @@ def choose(name: str, seed: int = 0) -> Preprocess:
     if name not in factories:
         raise unknown("data.binarisation", name, factories)
     return factories[name]()
+
+
+def _threshold(key: Array, k: Array) -> Array:
+    return (k > 127).astype(jnp.float32)
+
+
+def _dequantised(key: Array, k: Array) -> Array:
+    return (k.astype(jnp.float32) + uniform(key, k.shape)) / 256.0
+
+
+def _levels(key: Array, k: Array) -> Array:
+    return (k.astype(jnp.float32) + 0.5) / 256.0
 
 
 def _bernoulli(key: Array, images: Array) -> Array:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from fsb.diagnostics import GradientMoments
-from fsb.plots.curves import compare_curves
-from fsb.plots.style import save
+from fsb.storage.curves import compare_curves
+from fsb.storage.style import save
 from fsb.types import PyTree
 
 Row = Mapping[str, Any]

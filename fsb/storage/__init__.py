@@ -1,1 +1,1 @@
-"""All that is written to disk: run folders, checkpoints, metrics, loggers."""
+"""All that is written to disk: run folders, checkpoints, metrics, plots, loggers."""

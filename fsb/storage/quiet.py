@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -16,21 +17,30 @@ def quiet_orbax() -> None:
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # a save would also log 20 lines
     logging.getLogger("asyncio").addFilter(_not_a_late_exception)
-    sys.unraisablehook = _quieter(sys.unraisablehook, lambda report: report.exc_value)
+    sys.unraisablehook = _quieter(sys.unraisablehook, _of_a_coroutine)
     # The hook that TensorStore's own threads call.
-    sys.excepthook = _quieter(sys.excepthook, lambda kind, error, trace: error)
+    sys.excepthook = _quieter(sys.excepthook, lambda kind, error, trace: _closed_loop(error))
 
 
-def _quieter(hook: Callable, error_of: Callable[..., Any]) -> Callable:
-    """The hook without reports of a closed loop; itself if it is one already."""
-    if getattr(hook, "__name__", "") == "without_closed_loops":
+def _quieter(hook: Callable, dropped: Callable[..., bool]) -> Callable:
+    """The hook without the reports that are dropped; itself if it is such a hook already."""
+    if getattr(hook, "__name__", "") == "without_late_reports":
         return hook
 
-    def without_closed_loops(*report: Any) -> None:
-        if str(error_of(*report)) != "Event loop is closed":
+    def without_late_reports(*report: Any) -> None:
+        if not dropped(*report):
             hook(*report)
 
-    return without_closed_loops
+    return without_late_reports
+
+
+def _of_a_coroutine(report: Any) -> bool:
+    """Orbax's coroutines that were given up; no other part of a program has any."""
+    return inspect.iscoroutine(report.object) or _closed_loop(report.exc_value)
+
+
+def _closed_loop(error: BaseException | None) -> bool:
+    return str(error) == "Event loop is closed"
 
 
 def _not_a_late_exception(record: logging.LogRecord) -> bool:

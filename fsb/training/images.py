@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fsb.plots.images import image_grid, reconstruction_grid, save_images, save_reconstructions
+from fsb.storage.pictures import image_grid, reconstruction_grid, save_images, save_reconstructions
 from fsb.training import evaluation
 from fsb.training.setup import Parts
 from fsb.types import Array, PyTree

@@ -16,9 +16,9 @@ import optax
 from omegaconf import DictConfig
 
 from fsb.errors import Diverged, FsbError
-from fsb.plots.curves import curves
 from fsb.runtime.progress import Progress
 from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.curves import curves
 from fsb.storage.loggers import Logger
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import factory_name, provenance

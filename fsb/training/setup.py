@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ from fsb.networks import (
     GaussianLikelihood,
     Likelihood,
 )
-from fsb.runtime.devices import layout
+from fsb.runtime.devices import Layout, layout
 from fsb.runtime.processes import join
 from fsb.sites import site_key
 from fsb.training.step import Recipe, TrainState, estimate, first_state
@@ -35,6 +36,12 @@ LIKELIHOODS: dict[str, tuple[type[Likelihood], tuple[str, ...]]] = {
     "discretized_gaussian": (DiscretizedGaussianLikelihood, ("levels",)),
 }
 """For each likelihood, the values of data.binarisation that it fits."""
+
+RECIPE = ["model", "objective", "estimator", "optimizer", "control_optimizer", "likelihood", "modules"]
+"""The keys of a configuration that a recipe depends on, with the data."""
+
+KEPT = 8
+"""Recipes whose programs are kept for later jobs of a sweep."""
 
 
 class Parts(NamedTuple):
@@ -55,9 +62,9 @@ class Parts(NamedTuple):
         """The state before the first step, replicated on every device."""
         mesh = self.recipe.layout
         # Inside jit, because a key that spans several processes can only be made there.
-        start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=mesh.replicated)
+        start = jax.jit(first_state, static_argnums=0, out_shardings=mesh.replicated)
         mean = mesh.replicate(self.data.mean)
-        return start(self.recipe, self.seed, mesh.split(self.probe), mean)
+        return start(self.recipe, np.uint32(self.seed), mesh.split(self.probe), mean)
 
     def key(self, purpose: str) -> Array:
         """The key for a purpose outside the train steps, such as "order"."""
@@ -95,17 +102,30 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
         raise FsbError(
             f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"
         )
-    likelihood = _likelihood(config.get("likelihood"), data.preprocess.likelihood)
-    recipe = Recipe(
-        model=build(config, "model", data.shape, likelihood),
+    settings = OmegaConf.to_yaml(OmegaConf.masked_copy(config, [*RECIPE]))
+    natural, preprocess = data.preprocess.likelihood, data.preprocess.apply
+    recipe = _recipe(settings, data.shape, natural, preprocess, mesh)
+    return Parts(data, recipe, batch_size, config.seed)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _recipe(
+    settings: str, shape: tuple[int, ...], natural: str, preprocess: Callable, mesh: Layout
+) -> Recipe:
+    """The recipe of these settings; jobs of a sweep that share it share its programs as well."""
+    if _recipe.cache_info().misses % KEPT == 0:
+        jax.clear_caches()  # programs of recipes that are gone
+    config = cast(DictConfig, OmegaConf.create(settings))
+    likelihood = _likelihood(config.get("likelihood"), natural)
+    return Recipe(
+        model=build(config, "model", shape, likelihood),
         objective=build(config, "objective"),
-        preprocess=data.preprocess.apply,
+        preprocess=preprocess,
         estimator=build(config, "estimator"),
         optimizer=build(config, "optimizer"),
         control_optimizer=_control_optimizer(config),
         layout=mesh,
     )
-    return Parts(data, recipe, batch_size, config.seed)
 
 
 def reopen(
@@ -144,11 +164,14 @@ def try_step(parts: Parts) -> None:
       FsbError: if the estimator cannot serve the model.
     """
 
-    def one_step(images, mean):
-        state = first_state(parts.recipe, parts.seed, images, mean)
-        return estimate(parts.recipe, state, images, state.key)
+    mean = jax.ShapeDtypeStruct(parts.data.shape, "float32")
+    _first_estimate.eval_shape(parts.recipe, np.uint32(parts.seed), parts.probe, mean)
 
-    jax.eval_shape(one_step, parts.probe, jax.ShapeDtypeStruct(parts.data.shape, "float32"))
+
+@functools.partial(jax.jit, static_argnums=0)
+def _first_estimate(recipe: Recipe, seed: Array, images: Array, mean: Array) -> Any:
+    state = first_state(recipe, seed, images, mean)
+    return estimate(recipe, state, images, state.key)
 
 
 def _likelihood(name: str | None, natural: str) -> Likelihood:

@@ -65,7 +65,7 @@ class Recipe(NamedTuple):
         )
 
 
-def first_state(recipe: Recipe, seed: int, images: Array, mean: Array) -> TrainState:
+def first_state(recipe: Recipe, seed: Array | int, images: Array, mean: Array) -> TrainState:
     """The state before the first step.
 
     Args:

@@ -57,6 +57,7 @@ def test_evaluate_needs_a_run():
         preflight("evaluate", ["run=x", "checkpoint=bset"], Evaluate)
 
 
+@pytest.mark.slow
 def test_resume_runs_in_the_folder_it_resumes(elsewhere, capsys):
     folders = []
 
@@ -74,6 +75,7 @@ def test_resume_runs_in_the_folder_it_resumes(elsewhere, capsys):
     assert not os.listdir("new")  # Hydra's own records are switched off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code"), [(FsbError("no such data"), 2), (KeyboardInterrupt(), 130)]
 )
@@ -98,6 +100,7 @@ def test_a_bug_is_not_hidden():
         main([])
 
 
+@pytest.mark.slow
 def test_a_failing_job_leaves_the_others_running(capsys):
     done = []
 
@@ -126,6 +129,7 @@ def test_the_check_of_a_program_comes_before_its_folder(elsewhere, capsys):
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_gets_what_its_check_built(elsewhere):
     built = []
 
@@ -141,6 +145,7 @@ def test_a_run_gets_what_its_check_built(elsewhere):
     assert len(built) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_checks_its_first_job_alone(elsewhere, capsys):
     checks, jobs = [], []
 
@@ -162,6 +167,7 @@ def test_a_sweep_checks_its_first_job_alone(elsewhere, capsys):
     assert "fsb: error: seed 6 is unlucky\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_check_built_goes_to_its_own_job_alone(elsewhere):
     got = []
     main = program("train", Train, lambda cfg: "built")(lambda cfg, checked: got.append(checked))
@@ -171,6 +177,7 @@ def test_what_a_check_built_goes_to_its_own_job_alone(elsewhere):
     assert got == [None]
 
 
+@pytest.mark.slow
 def test_cfg_and_help_print_and_run_nothing(elsewhere, capsys):
     main = program("train", Train)(lambda cfg, checked: pytest.fail("it ran"))
     main(["--cfg", "job", "seed=7"])
@@ -196,6 +203,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [

@@ -116,6 +116,7 @@ def tarred(root, classes):
 FORMS = [flat_folder, imagenet_folder, split_folders, pickles, packed, zipped, tarred]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", FORMS)
 def test_every_form(tmp_path, classes, write):
     root = tmp_path / "root"
@@ -214,6 +215,7 @@ def test_wrong_arguments(key, value):
         miniimagenet(**{key: value})
 
 
+@pytest.mark.slow
 def test_tfds_builder_round_trip(tmp_path, classes, monkeypatch):
     import tensorflow_datasets as tfds
 

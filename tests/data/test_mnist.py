@@ -88,6 +88,7 @@ def test_a_damaged_file_is_named(mnist_root):
         mnist(str(mnist_root), valid=10, verify=False)
 
 
+@pytest.mark.slow
 def test_real_mnist(real):
     dataset = mnist(real)
     assert [len(x) for x in (dataset.train, dataset.valid, dataset.test)] == [50000, 10000, 10000]
@@ -100,6 +101,7 @@ def test_real_mnist(real):
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.slow
 def test_a_real_image_changed_by_one_bit_is_refused(real, tmp_path, write_idx):
     dataset = mnist(real)
     train = np.concatenate([dataset.train, dataset.valid])

@@ -48,6 +48,7 @@ def test_a_file_without_a_split_is_named(tmp_path, bits):
         mnist_static(str(tmp_path), verify=False)
 
 
+@pytest.mark.slow
 def test_real_files(real):
     dataset = mnist_static(real)
     assert [len(x) for x in (dataset.train, dataset.valid, dataset.test)] == [50000, 10000, 10000]

@@ -28,6 +28,7 @@ def test_a_damaged_mat_file_is_named(tmp_path):
         omniglot(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_real_reconstruction(real):
     dataset = omniglot(real)
     assert [len(x) for x in (dataset.train, dataset.valid, dataset.test)] == [23000, 1345, 8070]

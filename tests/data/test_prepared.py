@@ -139,6 +139,7 @@ def served(server, content, checksum_of=None):
     return {f"{server}/x.gz": UrlInfo(size=len(content), checksum=sha, filename="x.gz")}
 
 
+@pytest.mark.slow
 def test_a_download_is_compared_with_its_checksum(tmp_path, server):
     (tmp_path / "www" / "x.gz").write_bytes(b"content")
     folder = prepared._fetch("toy", served(server, b"content"), tmp_path / "got")

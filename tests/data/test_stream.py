@@ -100,6 +100,7 @@ def threads():
     return {thread for thread in threading.enumerate() if thread is not threading.main_thread()}
 
 
+@pytest.mark.slow
 def test_the_next_chunk_is_gathered_meanwhile_and_no_further(key, images):
     x = Counted(images(50, 2))
     with feed(x, key, 5, chunk=10, limit_bytes=0) as pool_feed:

@@ -192,6 +192,7 @@ lows = st.floats(-10, 10, width=32, allow_subnormal=False)  # XLA takes subnorma
 encodings = st.tuples(lows, st.floats(0.125, 20, width=32))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(eta=logits, encoding=encodings, bit=st.floats(0, 1, width=32))
 def test_properties(eta, encoding, bit):

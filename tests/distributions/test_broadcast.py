@@ -40,6 +40,7 @@ def full(name):
     return dist, eta, written, shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_all_methods_are_those_of_the_parameters_written_out(name, key):
     dist, eta, written, shape = full(name)
@@ -54,6 +55,7 @@ def test_all_methods_are_those_of_the_parameters_written_out(name, key):
     assert dist.mean(eta).shape == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fsb.reinforce, fsb.pathwise], ids=["reinforce", "pathwise"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_are_summed_over_the_broadcast_axes(name, make, key):
@@ -80,6 +82,7 @@ def test_gradients_are_summed_over_the_broadcast_axes(name, make, key):
         np.testing.assert_allclose(g, summed, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fsb.reinforce, fsb.pathwise], ids=["reinforce", "pathwise"])
 def test_three_units_of_one_location(make, key):
     """E (z_1 + z_2 + z_3)^2 = sum of scale^2; derivative 2 scale."""

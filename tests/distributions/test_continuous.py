@@ -60,6 +60,7 @@ def test_values_in_double_precision(name):
         dist.support(eta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALARS)
 def test_draws(name, key):
     """Kolmogorov-Smirnov, or for counts their frequencies; units are independent."""

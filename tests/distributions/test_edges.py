@@ -58,6 +58,7 @@ def test_infinite_logits_share_the_draws(key):
         assert abs(first.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype",
     ["float32", *(pytest.param(d, marks=pytest.mark.slow) for d in ("bfloat16", "float64"))],
@@ -110,6 +111,7 @@ def test_ties_of_infinite_logits_are_drawn_alike(size, key):
     np.testing.assert_allclose(share, [0.5, 0, 0.5], atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_poisson_draw_of_a_large_rate(key):
     """Log-densities are computed in float32: eight bits would lose all of them."""
     eta = jnp.full((1000,), 10.0)
@@ -133,6 +135,7 @@ NUMBERS = {  # dist, eta: densities whose large terms cancel
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NUMBERS)
 def test_coarse_parameters_have_densities_as_fine_as_themselves(name, key):
     dist, eta = NUMBERS[name]

@@ -74,6 +74,7 @@ def test_methods(key):
     assert ONE_HOT.decode(z) is z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dist", "make"), [(PATH, fsb.pathwise), (SCORE, fsb.reinforce), (PATH, fsb.reinforce)]
 )
@@ -120,6 +121,7 @@ def test_what_is_missing_is_said():
         SCORE.support((LOC, SCALE))
 
 
+@pytest.mark.slow
 def test_the_noise_operator_mixes_its_units(key):
     loss = lambda eta, sample: (sample("z", PATH, eta) ** 2).sum(-1)
     estimator = fsb.noise_operator(fsb.pathwise(), 0.5, 4)

@@ -41,6 +41,7 @@ def true_gradient():
     return grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_exact_at_the_ends(dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -51,6 +52,7 @@ def test_exact_at_the_ends(dtype):
         np.testing.assert_allclose(found[0].astype(float), true_gradient(), rtol=rtol, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["local_expectation", "bitflip", "ugc"])
 def test_estimators_that_evaluate_both_values(name, key):
     draws = fsb.sample_gradients(getattr(fsb, name)(), loss, jnp.float32(P), key, 40_000)
@@ -60,6 +62,7 @@ def test_estimators_that_evaluate_both_values(name, key):
     assert error.max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["st", "local_expectation", "bitflip"])
 def test_linear_losses(name, key):
     draws = fsb.sample_gradients(getattr(fsb, name)(), linear, jnp.float32(P), key, 20_000)
@@ -67,6 +70,7 @@ def test_linear_losses(name, key):
     np.testing.assert_allclose(draws.mean(0)[0], expected, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reinforce", "disarm", "darn", "rloo", "foust", "gumbel_softmax"])
 def test_every_gradient_is_finite(name, key):
     draws = fsb.sample_gradients(getattr(fsb, name)(), loss, jnp.float32(P), key, 1000)

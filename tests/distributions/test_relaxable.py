@@ -47,6 +47,7 @@ def test_boolean_laws(key):
     assert abs(np.corrcoef(depths)[0, 1]) < 4 / np.sqrt(COUNT)
 
 
+@pytest.mark.slow
 def test_categorical_laws(key):
     """Gumbel about log p; given the draw, the law of what drew it."""
     dist = Categorical()
@@ -115,6 +116,7 @@ def test_boolean_values_and_derivatives():
             )
 
 
+@pytest.mark.slow
 def test_categorical_values_and_derivatives():
     u = np.random.default_rng(0).uniform(0.01, 0.99, (5, 1, 4))
     with jax.enable_x64(True):
@@ -142,6 +144,7 @@ def test_softened_values():
     np.testing.assert_allclose(categorical.soften(zeta, 1e-3), [0, 0, 0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dist", "logits"), [(Bernoulli(), BOOLEAN), (Categorical(), EXTREME)])
 def test_finite_at_any_logit_and_flat_where_certain(dist, logits, key):
     """Twice differentiable too, and in the temperature."""

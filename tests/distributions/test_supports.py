@@ -40,6 +40,7 @@ def test_values_in_the_last_axis_are_refused():
     )
 
 
+@pytest.mark.slow
 def test_counts_by_the_score_function(key):
     """Of E z^2 for a geometric and a binomial unit."""
     for dist, second in (

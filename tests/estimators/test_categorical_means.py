@@ -96,6 +96,7 @@ def test_relaxed_values_have_the_law_of_the_paper():
     np.testing.assert_allclose(wins, c.softmax(eta), atol=4 * 0.5 / np.sqrt(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", **named([r for r in CATEGORICAL if r.categorical.weights]))
 def test_predicted_mean_is_the_true_gradient_where_the_row_says_so(row):
     """Of one layer of K = 3 or 5 values; and nowhere else, so that no row claims too little."""

@@ -37,10 +37,14 @@ def loss(params, sample):
     return (params["c"] * jnp.stack(features)).sum(-1) + o.COUPLING * x.sum(-1) * top.sum(-1)
 
 
+@pytest.fixture(scope="module")
+def exact():
+    return fsb.exact_gradient(loss, PARAMS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", **named(UNBIASED, slow_repeats=True, slow_but_few=True))
-def test_unbiased_on_two_layers(row):
-    exact = fsb.exact_gradient(loss, PARAMS)
+def test_unbiased_on_two_layers(row, exact):
     number = min(row.draws_needed // 4, 2**15)
     draws = fsb.sample_gradients(row.make(), loss, PARAMS, jax.random.key(2), number, 512)
     projection, square = 0.0, 0.0
@@ -57,6 +61,7 @@ def test_unbiased_on_two_layers(row):
     assert abs(relative.mean() - 1) < 4 * standard_error + 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
     **named(

@@ -88,6 +88,7 @@ def variances(estimator, eta, num_samples=2**17):
     return draws[:, 0].mean(0, dtype=float), draws[:, 0].var(0, dtype=float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rho", [0.7, *(pytest.param(rho, marks=pytest.mark.slow) for rho in (0.0, 1.0))]
 )
@@ -153,6 +154,7 @@ def test_only_the_named_sites_have_a_gradient():
         np.testing.assert_array_equal(nothing, 0)
 
 
+@pytest.mark.slow
 def test_only_of_a_local_estimator(key):
     _, grads = jax.jit(fsb.value_and_grad(fsb.only(["z2"], fsb.st()), chain_loss))(PARAMS, key)
     _, whole = jax.jit(fsb.value_and_grad(fsb.st(), chain_loss))(PARAMS, key)
@@ -182,6 +184,7 @@ def test_one_estimator_everywhere_is_that_estimator(key):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
 
 
+@pytest.mark.slow
 def test_a_local_estimator_sees_what_is_attached_below_it():
     """ST above, DisARM below: ST's mean on the loss with the lower layer summed out."""
     params = {"a": jnp.float32([[0.3]]), "w": jnp.float32(1.3), "b": jnp.float32(-0.4)}

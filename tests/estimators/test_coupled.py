@@ -439,6 +439,7 @@ def test_joint_over_layers_unbiased_in_the_sum_over_all_pairs_of_runs(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), mean, true_gradient())
 
 
+@pytest.mark.slow
 def test_variance_of_double_cv_by_the_sum_over_all_pairs_of_runs():
     runs, weight = every(2)
     exact = runs.gradients(double_cv_by_hand(runs, [-1.0, -1.0]))

@@ -107,12 +107,14 @@ def check(function, z, others, memory=2**20, rtol=1e-5):
     np.testing.assert_allclose(got, plain(function, z, others), rtol, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOOLEAN)
 def test_boolean(name):
     site = site_of(fsb.Bernoulli(-0.5, 1.0), (B, D))
     check(BOOLEAN[name], site.z, other_values(site))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATEGORICAL)
 def test_categorical(name):
     site = site_of(fsb.Categorical(), (B, D, K))

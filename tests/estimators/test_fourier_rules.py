@@ -236,11 +236,13 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gamma", "laplace", "normal", "dirac", *SLOW])
 def test_exact_rules(name):
     closed(name, EXACT, FAST, 0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_FIRST)
 def test_scales_by_first_derivatives(name):
     closed(name, FIRST, FAST, 0.07)
@@ -249,6 +251,7 @@ def test_scales_by_first_derivatives(name):
 SERIES = [name for name, family in FAMILIES.items() if family.series]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gamma", "laplace", pytest.param("poisson", marks=pytest.mark.slow)]
 )
@@ -286,6 +289,7 @@ def test_series_of_other_families(name):
     closed(name, fsb.fourier_series(family.terms), FAST, 0.07, family.series)
 
 
+@pytest.mark.slow
 def test_weak_reparameterization():
     closed("gamma", fsb.weak_reparameterization(), FAST, 0.07)
 
@@ -297,6 +301,7 @@ def test_older_estimators(name, estimator):
     closed(name, estimator, FAST, 0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "degree", [pytest.param(d, marks=() if d == 3 else pytest.mark.slow) for d in (1, 2, 3)]
 )
@@ -309,6 +314,7 @@ EXACT_AND_SERIES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EXACT_AND_SERIES
 def test_separable_losses_need_one_pass(make):
     """The same noise, and so the same numbers."""
@@ -470,6 +476,7 @@ def network_gradient():
     return [(value(*(at + step * e)) - value(*(at - step * e))) / (2 * step) for e in np.eye(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator", [pytest.param(EXACT, marks=pytest.mark.slow), FIRST], ids=["smooth", "first"]
 )

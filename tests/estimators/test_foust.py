@@ -39,6 +39,7 @@ def test_parts_off_one_by_one(key):
     assert (draws[0][0] != draws[1][0]).any()
 
 
+@pytest.mark.slow
 def test_figures_of_the_lost_jacobian():
     """Means in p of an odd polynomial that was fitted to four of the figures, and of an even term.
 

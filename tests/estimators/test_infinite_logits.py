@@ -24,6 +24,7 @@ SERVING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", **named(SERVING, True))
 def test_certain_units(row, key):
     """A certain unit has no gradient, and its neighbour an ordinary one."""

@@ -50,6 +50,7 @@ def draws_of(estimator, dist, table, eta, count):
     return np.asarray(draws, float)[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "samples"),
     [

@@ -81,6 +81,7 @@ def test_paper_mode_lacks_exactly_the_jacobian(encoding, reweighing, delta):
     np.testing.assert_array_equal(correct[1] / span, paper[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delta", "mean"),
     [
@@ -290,6 +291,7 @@ def test_straight_through_stalls_at_the_target_and_darn_and_foust_do_not():
         assert (descend(estimator, targets, starts) < jnp.array([0.01, 0.01, 0.1, 0.1])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.45, 0.499])
 @pytest.mark.parametrize("power", [1.5, 2.0, 3.0])
 def test_where_estimators_of_the_polynomial_toy_come_to_rest(power, target):

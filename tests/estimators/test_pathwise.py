@@ -53,6 +53,7 @@ def check(loss, expected, number=2**17):
     assert abs(relative.mean() - 1) < 4 * standard_error + 1e-3
 
 
+@pytest.mark.slow
 def test_mean_of_one_layer():
     noise = np.meshgrid(NOISE, NOISE, indexing="ij")
     weight = np.outer(WEIGHT, WEIGHT)
@@ -66,6 +67,7 @@ def test_mean_of_one_layer():
     check(one_layer, expected)
 
 
+@pytest.mark.slow
 def test_mean_of_two_layers():
     noise = np.meshgrid(NOISE, NOISE, indexing="ij")
     ((z, scores_z),) = grid(noise[:1], (LOC[0, 0], SCALE[0, 0]))

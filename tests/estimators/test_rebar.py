@@ -73,6 +73,7 @@ def test_the_formula_draw_by_draw():
     )
 
 
+@pytest.mark.slow
 def test_without_a_control_variate_it_is_reinforce():
     estimators = fsb.rebar(scale=0.0, learn_temperature=False, learn_scale=False), fsb.reinforce()
     first, second = (jax.jit(fsb.value_and_grad(e, loss))(PARAMS, KEY) for e in estimators)
@@ -124,6 +125,7 @@ def test_the_objective_is_the_second_moment_and_its_gradient_is_right():
                 assert abs(unravel(found)[name][knob]) > 1e-3, start
 
 
+@pytest.mark.slow
 def test_the_model_does_not_feel_what_is_learned():
     """Its gradients are the same where nothing is."""
     eta, results = jnp.linspace(-2, 2, 5)[:, None], []

@@ -165,6 +165,7 @@ def test_variance_of_muprop():
     assert (variance < 0.5 * moments(fresh(REINFORCE, one_layer))[1]).all()
 
 
+@pytest.mark.slow
 def test_the_trunk_is_expanded_by_the_total_derivative():
     """Of the first layer, through the mean of the second."""
     values, _, grads = fresh(MUPROP, two_layers)
@@ -189,6 +190,7 @@ def test_rollout_expands_around_what_was_sampled():
     assert abs(trunk["w"][0] - trunk["w"][1]) > 0.01  # the same z, another y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "runs"),
     [(MUPROP, 1), (ROLLOUT, 1), pytest.param(fsb.rloo(3), 3, marks=pytest.mark.slow)],
@@ -305,6 +307,7 @@ def trained(estimator, loss, params, steps, learning_rate=0.02):
     return control, state, np.asarray(objectives)
 
 
+@pytest.mark.slow
 def test_centring_undoes_a_shift_of_the_loss():
     estimator = fsb.reinforce(centering=True, decay=0.95)
     control, state, _ = trained(estimator, shifted, MANY, 200)
@@ -460,6 +463,7 @@ def test_multi_sample_weighs_the_runs():
 # --- every family, cost, refusals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
     [REINFORCE, MUPROP, *(pytest.param(e, marks=pytest.mark.slow) for e in (RLOO, ROLLOUT))],

@@ -69,6 +69,7 @@ def test_enumeration_of_a_shared_site():
         np.testing.assert_allclose(ours, theirs, rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_who_cannot_serve_a_shared_site_says_so(name, key):
     says = r"site 'w': \w+ does not support a site that all examples share, \(1, 2\)"
@@ -76,6 +77,7 @@ def test_who_cannot_serve_a_shared_site_says_so(name, key):
         estimate(REFUSED[name](), plate, PARAMS, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SERVED, *REFUSED])
 @pytest.mark.parametrize("shape", [(3, 1), ()])
 def test_a_site_that_does_not_fit_the_losses(name, shape, key):

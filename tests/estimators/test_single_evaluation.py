@@ -67,6 +67,7 @@ def boolean_slopes(estimator, log_odds, encoding=o.ZERO_ONE):
     return slopes_in([encoding], estimator, log_odds)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", **named([row for row in BERNOULLI_ROWS if row.by_formula]))
 def test_slopes_of_boolean_units_in_every_encoding(row):
     log_odds, estimator = np.linspace(-4, 4, 17), row.make()
@@ -77,6 +78,7 @@ def test_slopes_of_boolean_units_in_every_encoding(row):
             np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", range(2, 9))
 def test_reinmax_at_one_is_zgr(k):
     eta = 2 * RNG.normal(size=k)
@@ -214,6 +216,7 @@ def test_samples_lower_the_variance_of_gumbel_rao():
     np.testing.assert_allclose(spread[16], spread[1] / 16, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_deterministic_straight_through_takes_the_most_probable_value():
     eta = jnp.float32(RNG.normal(size=(6, 2, 4)))
 
@@ -228,6 +231,7 @@ def test_deterministic_straight_through_takes_the_most_probable_value():
     np.testing.assert_allclose(6 * identity, np.broadcast_to(np.arange(4.0), eta.shape))
 
 
+@pytest.mark.slow
 def test_certain_units_in_every_setting():
     """No gradient for logits of any size where the drawn value has all the probability."""
     for estimator in (
@@ -267,6 +271,7 @@ def test_arguments_that_make_no_sense(make, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_mve_refuses_a_large_system():
     def loss(eta, sample):
         return sample("z", fsb.Categorical(), eta)[:, 0]

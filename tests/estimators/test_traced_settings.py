@@ -35,6 +35,7 @@ def estimate(make, setting):
     return jnp.append(out.params.ravel(), out.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_jit_and_vmap(name):
     make = MAKE[name]
@@ -45,6 +46,7 @@ def test_jit_and_vmap(name):
     np.testing.assert_allclose(one, each[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["gumbel_softmax", "gumbel_rao", "reinmax", "foust", "foust gamma"]
 )

@@ -42,7 +42,7 @@ params = {"eta": jnp.array([[0.3, -1.0]])}
 def run_lab(capsys, *arguments):
     """Exit code, output and errors of one call, in this process."""
     try:
-        lab.main([*arguments, "compilation_cache=null"])
+        lab.main([*arguments])
         code = 0
     except SystemExit as error:
         code = error.code
@@ -145,6 +145,7 @@ def test_without_enumeration_the_reference_is_an_estimator(here, capsys):
     assert float(rows["st"]["bias"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -176,8 +177,7 @@ def test_along_a_training_run(here, capsys):
 
     train.main(
         ["max_steps=4", "eval_every=2", "checkpoint_every=2", "keep_last=9", "bound_samples=[]",
-         "model.width=4", "model.layers=1", "eval_examples=100", "hydra.run.dir=run",
-         "compilation_cache=null"]
+         "model.width=4", "model.layers=1", "eval_examples=100", "hydra.run.dir=run"]
     )  # fmt: skip
     code, _, err = run_lab(
         capsys, "problem=run", "problem.run=run", "problem.checkpoints=all", "problem.batch_size=8",

@@ -77,6 +77,7 @@ def test_what_is_measured_is_what_the_batch_was_normalised_with(trained, key):
     jax.tree.map(lambda a, b: close(a, b[:2]), two, fixed)  # one example no longer sees another
 
 
+@pytest.mark.slow
 def test_examples_mix_in_training_alone(trained, key):
     variables, x = trained
 

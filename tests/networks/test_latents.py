@@ -116,6 +116,7 @@ def autoregressive_log_probs(params, bits):
     return total
 
 
+@pytest.mark.slow
 def test_fdarn_is_a_distribution_and_its_draws_follow_it(key):
     variables = shaken(start(FDARN), 1.0)
     bits = np.array(list(itertools.product((0, 1), repeat=4)))

@@ -92,6 +92,7 @@ def at_every_level(name):
     return [np.float64(a) for a in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISCRETIZED)
 def test_masses_of_the_levels(name):
     found, _ = at_every_level(name)
@@ -115,6 +116,7 @@ def test_slopes_of_the_masses(name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISCRETIZED)
 def test_masses_and_slopes_are_finite_anywhere(name):
     likelihood, _ = DISCRETIZED[name]

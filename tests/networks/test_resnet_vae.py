@@ -86,6 +86,7 @@ TABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=() if n == "sresnet_cifar_a" else pytest.mark.slow) for n in TABLE],
@@ -266,6 +267,7 @@ def tiny():
     return variables, x, ResNetByHand(MODEL, variables, x)
 
 
+@pytest.mark.slow
 def test_every_term_at_every_state(tiny):
     variables, x, by_hand = tiny
     index, (likelihood, prior, entropy, posterior) = by_hand.terms()

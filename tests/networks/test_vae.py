@@ -41,6 +41,7 @@ def draws(model, variables, x, key, count, of):
     return np.asarray(jax.jit(one)(key), np.float64)
 
 
+@pytest.mark.slow
 @models("1-bernoulli-tanh", "2-gaussian-tanh", "3-bernoulli-tanh")
 def test_every_term_at_every_state(name):
     model, variables, x, by_hand = setup(name)
@@ -68,6 +69,7 @@ def test_every_term_at_every_state(name):
     close(np.log(weight @ np.exp(np.float64(log_weight(found)))), by_hand.log_p())
 
 
+@pytest.mark.slow
 @models("2-bernoulli-linear", "3-gaussian-linear")
 def test_sampled_elbos_average_to_the_enumerated_one(name, key):
     model, variables, x, by_hand = setup(name)
@@ -77,6 +79,7 @@ def test_sampled_elbos_average_to_the_enumerated_one(name, key):
     assert samples.std() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["2-bernoulli-linear", pytest.param("1-bernoulli-tanh", marks=pytest.mark.slow)]
 )

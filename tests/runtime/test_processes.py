@@ -23,6 +23,7 @@ def soon(monkeypatch):
     monkeypatch.setattr(processes, "_peers", [])
 
 
+@pytest.mark.slow
 def test_no_process_0(soon, capfd):
     port = free_port()
     with pytest.raises(FsbError, match=rf"no process 0 at 127.0.0.1:{port} within 1 s"):
@@ -30,6 +31,7 @@ def test_no_process_0(soon, capfd):
     assert capfd.readouterr().err == f"fsb: waiting for process 0 at 127.0.0.1:{port}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "names"), [(2, "process 1"), (3, "processes 1, 2")])
 def test_no_other_process(count, names, soon, capfd):
     with pytest.raises(FsbError, match=f"{names} did not come within 1 s"):
@@ -75,6 +77,7 @@ def test_a_process_of_another_run(message, soon, monkeypatch):
     assert answers == [b"refused"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", [b"GET / HTTP/1.1", b"1"])
 def test_somebody_else_who_connects(message, soon):
     port = free_port()
@@ -173,11 +176,17 @@ def test_different_settings_are_refused_by_both(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dead", [0, 1])
-def test_one_of_two_dies_and_the_other_goes_on_alone(dead, tmp_path):
+def test_one_of_two_dies_and_the_other_goes_on_alone(tmp_path):
     seldom = ("max_steps=1000000", "eval_every=1000000", "steps_per_call=5", "checkpoint_every=10")
-    run = tmp_path / "run"
-    both = pair(*TINY, *seldom, f"hydra.run.dir={run}", cwd=tmp_path)
+    runs = [tmp_path / "0" / "run", tmp_path / "1" / "run"]
+    for run in runs:
+        run.parent.mkdir()
+    pairs = [pair(*TINY, *seldom, f"hydra.run.dir={run}", cwd=run.parent) for run in runs]
+    for dead, (run, both) in enumerate(zip(runs, pairs, strict=True)):
+        one_dies(dead, run, both)
+
+
+def one_dies(dead, run, both):
     end = time.monotonic() + 100
     while not list(run.glob("checkpoints/[0-9]*[0-9]")):
         assert time.monotonic() < end

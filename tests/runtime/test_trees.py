@@ -55,6 +55,7 @@ def test_an_object_that_changed(compilations):
     assert len(compilations) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["t", "table", "big"])
 def test_a_global_that_changed(what, monkeypatch, compilations):
     for t in (0.0, 5.0):
@@ -81,6 +82,7 @@ def test_the_names_of_params_are_kept_apart(compilations):
         assert list(fsb.exact_gradient(loss, {name: ETA})) == [name]
 
 
+@pytest.mark.slow
 def test_within_other_transformations(compilations):
     """jit, vmap and grad, also over what the loss closes over."""
     at = lambda t, eta: fsb.exact_gradient(Model(t).loss, eta)

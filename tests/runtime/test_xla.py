@@ -22,6 +22,7 @@ def test_several_cotangents_of_one_softmax():
     np.testing.assert_allclose(found, p * (g - (p * g).sum(-1, keepdims=True)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_average_over_runs_of_a_categorical_layer():
     """At the size of a real layer: small ones were right."""
     eta, weights = jnp.float32(RNG.normal(size=SHAPE)), jnp.float32(RNG.normal(size=(200, 5)))

@@ -57,6 +57,7 @@ def summed(eta, sample):
     return total + (last + h) ** 2
 
 
+@pytest.mark.slow
 def test_enumeration():
     np.testing.assert_allclose(
         fsb.exact_gradient(costly, ETA), fsb.exact_gradient(summed, ETA), rtol=2e-5
@@ -90,6 +91,7 @@ def test_what_is_downstream_of_a_turn(key):
     np.testing.assert_allclose(losses, later[:, 0])
 
 
+@pytest.mark.slow
 def test_the_variance_is_that_of_later_costs(key):
     """At p = 1/2 the score is z: Var sum_t z_t (z_t + ... + z_T) has T (T - 1) / 2 terms of 1."""
     eta = jnp.zeros((2**13, 1))

@@ -72,6 +72,7 @@ def test_examples_have_noise_of_their_own(key):
     assert abs(float(losses.mean())) < 4.5 * np.sqrt(2) / 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift", ["scan", "vmap", "remat"])
 def test_replayed_values_come_back(lift, key):
     def body(eta, sample):

@@ -91,6 +91,7 @@ def test_the_sample_of_the_model_within_the_body_of_a_scan(key):
         bind(loss, ETA)(ancestral(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", [jax.jit, jax.checkpoint, jax.vmap])
 def test_transformations_around_the_whole_estimate_are_served(around, key):
     loss = within(lambda f, eta: f(eta))

@@ -62,6 +62,7 @@ def filled(folder, metrics, **options):
     return checkpoints
 
 
+@pytest.mark.slow
 def test_every_kind_of_leaf_comes_back_bitwise(tmp_path):
     state = everything()
     checkpoints = Checkpoints(tmp_path)

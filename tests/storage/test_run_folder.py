@@ -124,6 +124,7 @@ with locked(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_only_one_process_has_a_folder(tmp_path):
     command = [sys.executable, "-c", OTHER, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

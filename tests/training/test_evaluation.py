@@ -64,6 +64,7 @@ def by_hand(parts, variables, images, z):
     return likelihood, log_bernoulli(np.asarray(params["prior"]["logits"], np.float64), z > 0).sum()
 
 
+@pytest.mark.slow
 def test_the_elbo_by_hand(parts, certain):
     images = parts.data.test[:37]
     z = np.where(np.arange(8) % 3 == 0, 1.0, -1.0)

@@ -15,6 +15,7 @@ def drawn(*overrides):
     return parts, images.draw(parts, variables(parts, parts.first_state()))
 
 
+@pytest.mark.slow
 def test_a_reconstruction_stands_by_its_image():
     """From a net that copies: structured prediction hands the upper half on."""
     parts, (x, mean, _) = drawn(*COPY)

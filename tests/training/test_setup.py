@@ -19,6 +19,7 @@ from runs import assembled
 LEVELS = "data.binarisation=levels"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "likelihood", "offset"),
     [

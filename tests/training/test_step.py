@@ -51,6 +51,7 @@ def test_the_cuts_do_not_count(run):
     assert_identical(chunks(run, 0, 6), whole)
 
 
+@pytest.mark.slow
 def test_a_chunk_is_its_steps_one_by_one(run):
     parts, images, indices = run
     state = parts.first_state()

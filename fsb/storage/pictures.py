@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
-from fsb.plots.style import save
+from fsb.storage.style import save
 
 GAP = 128  # grey between images, visible next to black and white
 INCHES = 7.0  # width of a figure

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
-from fsb.plots.style import COLOURS, line_style, new_figure, save
+from fsb.storage.style import COLOURS, line_style, new_figure, save
 
 Row = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fsb.errors import FsbError
-from fsb.plots.curves import compare_curves, curves
+from fsb.storage.curves import compare_curves, curves
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def labels(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+@pytest.mark.slow
 def test_a_run_has_four_panels(drawn, tmp_path):
     curves(tmp_path / "curves.png", rows(), "mnist")
     (figure,) = drawn
@@ -67,6 +68,7 @@ def test_a_run_has_four_panels(drawn, tmp_path):
     assert pixels.std() > 10
 
 
+@pytest.mark.slow
 def test_lines_hold_the_numbers(drawn, tmp_path):
     data = rows()
     curves(tmp_path / "a.png", data)
@@ -75,6 +77,7 @@ def test_lines_hold_the_numbers(drawn, tmp_path):
     assert line.get_ydata().tolist() == [row["test_elbo"] for row in data if "test_elbo" in row]
 
 
+@pytest.mark.slow
 def test_the_first_rise_does_not_squash_the_curve(drawn, tmp_path):
     curves(tmp_path / "a.png", rows())
     axes = drawn[0].axes[0]
@@ -115,6 +118,7 @@ def test_numbers_that_cannot_be_drawn_are_left_out(drawn, tmp_path):
             curves(tmp_path / "b.png", nothing)
 
 
+@pytest.mark.slow
 def test_many_layers_in_their_order(drawn, tmp_path):
     curves(tmp_path / "a.png", rows(layers=80, points=5))
     axes = drawn[0].axes[1]
@@ -166,7 +170,7 @@ def test_a_run_without_the_field_is_named(tmp_path):
 def test_no_state_of_pyplot():
     code = """if True:
         import sys, tempfile
-        from fsb.plots import curves, images
+        from fsb.storage import curves, pictures
         assert "matplotlib" not in sys.modules
         curves.curves(tempfile.mkdtemp() + "/a.png", [{"step": 1, "train_elbo": 1.0}])
         assert "matplotlib.pyplot" not in sys.modules

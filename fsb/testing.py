@@ -1,4 +1,4 @@
-"""What is wrong in an estimator of one's own."""
+"""Checks for authors of distributions and estimators; each finding is one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from fsb.diagnostics import exact_gradient, sample_gradients
 from fsb.distributions import Bernoulli
+from fsb.distributions.check import SIGMAS, check_distribution
 from fsb.errors import FsbError
 from fsb.estimators import reinforce
 from fsb.gradients import init, stateful_value_and_grad
-from fsb.testing.distributions import SIGMAS
 from fsb.types import Array, Distribution, Estimator, Loss, PyTree
+
+__all__ = ["check_distribution", "check_estimator"]
 
 
 def check_estimator(

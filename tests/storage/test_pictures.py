@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from fsb.errors import FsbError
-from fsb.plots.images import GAP, image_grid, reconstruction_grid, save_images, save_reconstructions
+from fsb.storage.pictures import (
+    GAP,
+    image_grid,
+    reconstruction_grid,
+    save_images,
+    save_reconstructions,
+)
 
 
 def flat(*greys):
@@ -67,6 +73,7 @@ def test_reconstructions_that_do_not_fit(count):
         reconstruction_grid(np.zeros((count, 2, 3)), np.zeros((count, 2, 2 + count * 2)))
 
 
+@pytest.mark.slow
 def test_saved_pictures_open_and_are_not_blank(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(25, 8, 8))

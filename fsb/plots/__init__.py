@@ -1,1 +1,0 @@
-"""Plots: training curves and image grids."""
