@@ -68,6 +68,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line(name):
     make, words = MISTAKES[name]
@@ -88,6 +89,7 @@ def test_an_empty_batch_is_refused_whatever_samples_it():
             fsb.value_and_grad(estimator, site())(jnp.zeros((0, 3)), KEY)
 
 
+@pytest.mark.slow
 def test_old_keys_and_arrays_of_numpy_are_taken():
     found = fsb.value_and_grad(ST, site())(np.asarray(ETA), jax.random.PRNGKey(3))
     same = fsb.value_and_grad(ST, site())(ETA, KEY)
@@ -173,6 +175,7 @@ def test_aux(name):
         assert float(aux["z"].sum(-1).mean()) == pytest.approx(float(value), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_aux_of_an_estimator_with_state():
     estimator = fsb.reinforce(centering=True)
     control, state = fsb.init(estimator, with_aux, ETA, KEY, has_aux=True)
@@ -183,6 +186,7 @@ def test_aux_of_an_estimator_with_state():
     assert plain.aux == ()
 
 
+@pytest.mark.slow
 def test_a_run_with_aux_is_computed_once():
     """By the compiler: no more operations than without."""
     count = lambda loss, **how: (

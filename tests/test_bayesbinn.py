@@ -20,6 +20,7 @@ def drawn(rule, key, lam):
     return weights, pull(jnp.ones_like(weights))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_slope_is_the_derivative_of_the_draw_in_the_mean(temperature, key):
     """Proposition 6: J = dw/dmu at fixed noise, by central differences."""
@@ -36,6 +37,7 @@ def test_slope_is_the_derivative_of_the_draw_in_the_mean(temperature, key):
 N = 400_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "lam"), [(0.5, 0.7), (0.05, -0.4)])
 def test_law_of_the_weight_and_moments_of_its_slope(temperature, lam, key):
     """Draws against the logistic distribution of the noise, and integrals over it."""
@@ -70,6 +72,7 @@ def test_second_moment_grows_as_one_over_the_temperature():
         assert moment(temperature, 0.4, 1) == pytest.approx(1, rel=temperature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 1e-10), (1e-2, 1e-3), (1e-10, 1e-10)])
 def test_slope_of_the_published_code(temperature, epsilon, key):
     """Equation 15, in double precision."""
@@ -118,6 +121,7 @@ def by_hand(lam, grads, rates, size, momentum):
     return lam
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_updates_against_a_loop(momentum, key):
     schedule = optax.cosine_decay_schedule(0.2, 40)

@@ -157,6 +157,7 @@ def records_of(recorded, name):
     return recorded.found(ROOT / "experiments")[ROOT / "experiments" / name]
 
 
+@pytest.mark.slow
 def test_weighted_fits_are_exact_on_their_own_model_and_know_their_errors(load):
     common, rng = load("common"), np.random.default_rng(0)
     x, error = np.linspace(0.1, 1, 8), np.linspace(0.05, 0.2, 8)

@@ -73,6 +73,7 @@ def test_three_layers_against_plain_enumeration():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [np.inf, pytest.param(1000.0, marks=pytest.mark.slow)])
 def test_certain_units(size):
     """p in {0, 1}: the expectation is one state's loss, and a certain unit has no gradient."""
@@ -86,6 +87,7 @@ def test_certain_units(size):
     assert abs(float(grads["w0"][1, 1])) > 1e-3
 
 
+@pytest.mark.slow
 def test_categorical_units_and_several_sites():
     """E f = sum_k p_k q f(k, b): against the formula in float64."""
     table = np.random.default_rng(1).normal(size=(3, 2))
@@ -118,6 +120,7 @@ def message(call):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_enumerated_is_refused_in_one_line():
     wide = lambda eta, sample: sample("wide", fsb.Bernoulli(), eta).sum(-1)
     text = message(lambda: fsb.exact_gradient(wide, jnp.zeros((2, 400))))
@@ -146,6 +149,7 @@ def simple(eta, sample):
 ETA = jnp.array([[0.4, -1.0, 2.0]])
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_value_and_grad(key):
     draws = fsb.sample_gradients(fsb.darn(), simple, ETA, key, 6)
     assert draws.shape == (6, 1, 3)
@@ -154,12 +158,14 @@ def test_draws_are_those_of_value_and_grad(key):
         np.testing.assert_allclose(draw, estimate(ETA, k)[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_any_pytree_of_parameters(key):
     loss = lambda p, sample: p["scale"][0] * simple(p["eta"], sample)
     draws = fsb.sample_gradients(fsb.st(), loss, {"eta": ETA, "scale": (jnp.float32(2),)}, key, 4)
     assert jax.tree.map(jnp.shape, draws) == {"eta": (4, 1, 3), "scale": ((4,),)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_chunks_do_not_change_the_draws(chunk_size, key):
     whole = fsb.sample_gradients(fsb.foust(), simple, ETA, key, 100)
@@ -167,6 +173,7 @@ def test_chunks_do_not_change_the_draws(chunk_size, key):
     np.testing.assert_allclose(chunked, whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_are_independent(key):
     draws = np.asarray(fsb.sample_gradients(fsb.darn(), simple, ETA, key, 20_000))[:, 0]
     for lag in (1, 2, 4096):

@@ -33,6 +33,7 @@ def recorder(folder, rows, **changes):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elbo", [math.nan, math.inf, -math.inf, -1e9, -40_001.0])
 def test_what_has_diverged(elbo, tmp_path):
     made = recorder(tmp_path, [{"train_elbo": -40.0}])

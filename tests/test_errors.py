@@ -238,6 +238,7 @@ def test_a_pickle_is_never_loaded(place, refused):
     assert not (place / "ran").exists()
 
 
+@pytest.mark.slow
 def test_no_folder_can_be_made_below_a_file(place, refused):
     (place / "file").write_text("")
     assert "cannot make the folder file/run" in refused(fsb.train, *TINY, "hydra.run.dir=file/run")
@@ -257,6 +258,7 @@ class Full:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -301,6 +303,7 @@ def test_a_file_that_cannot_be_written_during_a_run(tmp_path):
     assert state(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_logger_that_is_not_installed(mode, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)

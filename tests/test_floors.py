@@ -81,6 +81,7 @@ def test_every_module_has_a_floor():
     assert not gone, f"take {sorted(gone)} out of FLOORS in tests/test_floors.py"
 
 
+@pytest.mark.slow
 def test_imports_go_down():
     upward = [
         f"fsb.{module} imports fsb.{other}"
@@ -91,6 +92,7 @@ def test_imports_go_down():
     assert not upward
 
 
+@pytest.mark.slow
 def test_no_import_is_circular_within_a_room():
     left = {module: imports(path) & MODULES.keys() for module, path in MODULES.items()}
     while ready := [module for module, needs in left.items() if not needs & left.keys()]:

@@ -49,6 +49,7 @@ def by_definition(values, p, low, high):
     return table @ (weight(p) * values), table
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(functions())
 def test_transform_is_its_definition_in_every_encoding(case):
@@ -62,6 +63,7 @@ def test_transform_is_its_definition_in_every_encoding(case):
     np.testing.assert_allclose(fourier.probabilities(p), weight(p), atol=1e-15)
 
 
+@pytest.mark.slow
 def test_transform_of_ten_units():
     rng = np.random.default_rng(0)
     values, p = rng.normal(size=(2, 1024)), rng.uniform(0.02, 0.98, 10)
@@ -70,6 +72,7 @@ def test_transform_of_ten_units():
     np.testing.assert_allclose(fourier.transform(values, p), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_twenty_units_take_under_two_seconds():
     rng = np.random.default_rng(0)
     values, p = rng.normal(size=2**20), rng.uniform(0, 1, 20)
@@ -79,6 +82,7 @@ def test_twenty_units_take_under_two_seconds():
     np.testing.assert_allclose(fourier.inverse(spectrum, p), values, atol=1e-11)
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(functions(), st.floats(0, 1))
 def test_identities(case, rho):
@@ -193,6 +197,7 @@ def test_sampled_coefficients_and_their_errors(key):
     np.testing.assert_allclose(found.errors[random].mean(), table.std() / 20_000**0.5, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_sampling_finds_two_terms_among_sixty_units(key):
     p = np.linspace(0.1, 0.9, 60)
     phi = lambda z, i: (z[:, i] - p[i]) / np.sqrt(p[i] * (1 - p[i]))
@@ -218,6 +223,7 @@ def test_few_draws_are_as_unbiased_as_many():
 # --- Taylor coefficients and the bias of the estimators
 
 
+@pytest.mark.slow
 def test_taylor_coefficients():
     with jax.enable_x64(True):
         f = lambda z: jnp.stack([jnp.sin(z[0]) * z[1], z[0] + z[1] ** 3])
@@ -361,6 +367,7 @@ def test_predicted_bias_is_that_of_the_estimators():
                 assert (predicted[:, ~random] == 0).all()
 
 
+@pytest.mark.slow
 def test_several_functions_at_once():
     f = lambda z: jnp.stack([jnp.stack([z.sum(), (z**3).prod()]), jnp.sin(z)])
     eta = jnp.array([0.5, -0.5])

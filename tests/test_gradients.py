@@ -52,6 +52,7 @@ def toy(reach=1.0):
     return Estimator(init, surrogate)
 
 
+@pytest.mark.slow
 def test_the_value_is_the_mean_of_the_losses(key):
     losses, _ = drawn(PARAMS, key)
     value, _ = jax.jit(fsb.value_and_grad(fsb.darn(), loss))(PARAMS, key)
@@ -70,6 +71,7 @@ def test_the_gradient_is_that_of_the_mean(key):
     np.testing.assert_allclose(grads["w"], (outer * z).sum(0)[:, None] / 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_composes(key):
     estimate = fsb.value_and_grad(fsb.darn(), loss)
     keys = jax.random.split(key, 4)
@@ -80,6 +82,7 @@ def test_it_composes(key):
         np.testing.assert_allclose(grads["eta"][i], g["eta"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_estimators_without_a_state_return_empty_ones(key):
     assert fsb.init(fsb.foust(), loss, PARAMS, key) == ((), ())
     out = jax.jit(fsb.stateful_value_and_grad(fsb.foust(), loss))(PARAMS, (), (), key)
@@ -94,6 +97,7 @@ def test_a_stateful_estimator_asks_for_the_full_form(key):
         fsb.value_and_grad(toy(), loss)(PARAMS, key)
 
 
+@pytest.mark.slow
 def test_control_and_model_do_not_leak_into_each_other(key):
     control, state = fsb.init(toy(), loss, PARAMS, key)
     assert float(control["baseline"]) == pytest.approx(0.2)
@@ -113,6 +117,7 @@ def test_control_and_model_do_not_leak_into_each_other(key):
     np.testing.assert_allclose(outs[0.0].params["eta"], centred[:, None] * score / 2, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_state_and_metrics_come_back(key):
     out = jax.jit(fsb.stateful_value_and_grad(toy(), loss))(
         PARAMS, {"baseline": jnp.float32(0.2)}, jnp.float32(2.0), key
@@ -123,6 +128,7 @@ def test_state_and_metrics_come_back(key):
     assert list(out.metrics) == ["toy_metric"]
 
 
+@pytest.mark.slow
 def test_the_mean_of_an_unbiased_stateful_estimator_is_exact(key):
     estimate = fsb.stateful_value_and_grad(toy(), loss)
     control, state = {"baseline": jnp.float32(0.2)}, jnp.float32(0.0)

@@ -53,6 +53,7 @@ def test_warm_up_and_free_bits():
         elbo(free_bits=-1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "chunk_size"), [(1, 10), (7, 3), (12, 100)])
 def test_the_bound_is_the_log_of_the_mean_weight(count, chunk_size, key):
     weights = lambda key: 300 * jax.random.normal(key, (5,))  # exp alone would overflow
@@ -61,6 +62,7 @@ def test_the_bound_is_the_log_of_the_mean_weight(count, chunk_size, key):
     np.testing.assert_allclose(found, logsumexp(each, 0) - np.log(count), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_layer_with_a_uniform_prior_has_the_analytic_kl(key):
     """KL(q || uniform) = n log 2 - H(q), and nothing of it is left to chance."""
     model = vae((2, 2), BernoulliLikelihood(), layers=1, width=3, hidden=1, prior="uniform")
@@ -107,6 +109,7 @@ def test_without_noise_the_cross_entropies_are_the_hard_ones(key):
     np.testing.assert_allclose(losses, elbo()(hard), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_noise_they_are_linear_in_the_value(key):
     losses, sites, at = noisy_run(0.3, key)
     noisy = at({site.name: site.z for site in sites})
@@ -119,6 +122,7 @@ def test_with_noise_they_are_linear_in_the_value(key):
     np.testing.assert_allclose(noisy.posterior[1], cross, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bits_per_dimension():
     assert bits_per_dimension(-10 * np.log(2), 5, 0.0) == pytest.approx(2)
     offset = dequantised().bits_offset

@@ -33,6 +33,7 @@ def folder(tmp_path):
     return shutil.copytree(OLD, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_its_checkpoint_is_whole_and_fits_the_state_of_today():
     _, parts = reopen(str(OLD))
     now, step = Checkpoints(OLD / "checkpoints").restore(parts.first_state())

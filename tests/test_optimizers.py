@@ -23,6 +23,7 @@ def path_of(optimizer, steps=50):
     return jax.lax.scan(step, (params, optimizer.init(params)), None, steps)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "plain"),
     [
@@ -50,6 +51,7 @@ def test_rate_is_the_only_hyperparameter_in_the_state():
     }
 
 
+@pytest.mark.slow
 def test_warmup_and_decay():
     _, rates = path_of(sgd(0.1, warmup_steps=10), steps=30)
     np.testing.assert_allclose(rates[:11], np.arange(11) / 100, rtol=1e-6)

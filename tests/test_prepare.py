@@ -11,6 +11,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_prepare_says_what_there_is(capsys):
     main(["data=digits"])
     out = capsys.readouterr().out

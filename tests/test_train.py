@@ -68,6 +68,7 @@ def test_what_a_run_folder_holds():
     assert summary["parameters"] == (64 * 8 + 8 + 72) + 144 + (72 + 8 * 64 + 64) + 144 + 8
 
 
+@pytest.mark.slow
 def test_the_bounds_of_the_defaults_are_in_the_summary():
     (config,) = preflight("train", [], Train)
     assert config.bound_samples == [100, 200]  # test_bound_100, test_bound_200
@@ -86,6 +87,7 @@ def test_what_a_row_holds():
         assert row["epoch"] == pytest.approx(row["step"] * 16 / 1437)
 
 
+@pytest.mark.slow
 def test_the_configuration_opens_again():
     folder = finished()
     again = load_run_config(folder, Train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from fsb.constraints import METHODS
 from fsb.errors import FsbError
 from fsb.types import Distribution, Eta
 
+COMPILED = ("sample", "noise", "from_noise", "mean", "log_prob", "entropy", "decode")
 SIGMAS = 5.0  # a right family of ten units fails by chance in one check of 100,000
 
 
@@ -50,21 +52,22 @@ def check_distribution(dist: Distribution, eta: Eta, draws: int = 20_000, seed: 
         if not hasattr(dist, method):
             raise FsbError(f"{name}: {method} is missing")
     _hashable(dist)
+    fast = SimpleNamespace(**{m: jax.jit(getattr(dist, m)) for m in COMPILED})
     eta = getattr(dist, "canonical", lambda eta: eta)(eta)
     key = jax.random.key(seed)
     dtype = jnp.result_type(*jax.tree.leaves(eta))
-    z = dist.sample(key, eta)
-    units = _shapes(name, dist, eta, z, dtype)
-    _same_noise(name, dist, eta, key, z)
+    z = fast.sample(key, eta)
+    units = _shapes(name, fast, eta, z, dtype)
+    _same_noise(name, fast, eta, key, z)
     many = jax.tree.map(lambda x: jnp.broadcast_to(x, (draws, *x.shape)), eta)
-    values = dist.sample(jax.random.fold_in(key, 1), many)
-    log_prob = dist.log_prob(many, values)
-    _agree(name, "mean is not the mean of the draws", values, dist.mean(eta))
-    _agree(name, "entropy is not the mean of -log_prob", -log_prob, dist.entropy(eta))
-    _independent(name, dist.decode(values), len(units))
+    values = fast.sample(jax.random.fold_in(key, 1), many)
+    log_prob = fast.log_prob(many, values)
+    _agree(name, "mean is not the mean of the draws", values, fast.mean(eta))
+    _agree(name, "entropy is not the mean of -log_prob", -log_prob, fast.entropy(eta))
+    _independent(name, fast.decode(values), len(units))
     if hasattr(dist, "support"):
         _enumerable(name, dist, eta, units, z)
-    score = jax.grad(lambda eta: dist.log_prob(eta, values).sum())
+    score = jax.jit(jax.grad(lambda eta: dist.log_prob(eta, values).sum()))
     try:
         scores = score(many)
     except FsbError:
@@ -171,7 +174,7 @@ def _enumerable(name, dist, eta, units, z):
 
 
 def _differentiable(name, dist, eta, many, key):
-    slope = jax.grad(lambda eta: dist.sample(key, eta).sum())(many)
-    expected = jax.grad(lambda eta: dist.mean(eta).sum())(eta)
+    slope = jax.jit(jax.grad(lambda eta: dist.sample(key, eta).sum()))(many)
+    expected = jax.jit(jax.grad(lambda eta: dist.mean(eta).sum()))(eta)
     for found, true in zip(*map(jax.tree.leaves, (slope, expected)), strict=True):
         _agree(name, "the derivative of a draw has the wrong mean", found, true)

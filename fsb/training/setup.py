@@ -37,7 +37,8 @@ LIKELIHOODS: dict[str, tuple[type[Likelihood], tuple[str, ...]]] = {
 }
 """For each likelihood, the values of data.binarisation that it fits."""
 
-RECIPE = ["model", "objective", "estimator", "optimizer", "control_optimizer", "likelihood", "modules"]
+RECIPE = ["model", "objective", "estimator", "optimizer", "control_optimizer"]
+RECIPE += ["likelihood", "modules"]
 """The keys of a configuration that a recipe depends on, with the data."""
 
 KEPT = 8

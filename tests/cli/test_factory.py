@@ -294,6 +294,7 @@ def test_a_module_that_is_not_python_is_one_line(source, says, tmp_path, monkeyp
         from_file(f"{tmp_path}/broken_toy.py:f", "problem.function")
 
 
+@pytest.mark.slow
 def test_every_shipped_configuration_names_a_factory():
     from fsb.cli.program import configs_dir
 

@@ -76,6 +76,7 @@ def test_the_basic_sweeper_without_batches_makes_one():
 DOCUMENTED = ("hydra.core.hydra_config", "hydra.errors", "hydra.types")
 
 
+@pytest.mark.slow
 def test_only_one_module_imports_what_is_not_documented():
     for path in ROOT.rglob("*.py"):
         if path == Path(compose.__file__):

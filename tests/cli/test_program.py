@@ -21,6 +21,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_main_gets_is_converted_resolved_and_closed():
     (cfg,) = preflight("train", ["max_steps=1e4", "estimator.delta=1"], Train)
     assert (cfg.max_steps, type(cfg.max_steps)) == (10000, int)
@@ -31,6 +32,7 @@ def test_what_main_gets_is_converted_resolved_and_closed():
         cfg.max_stepss = 3
 
 
+@pytest.mark.slow
 def test_own_configs_and_modules(elsewhere, monkeypatch):
     (elsewhere / "mine" / "estimator").mkdir(parents=True)
     (elsewhere / "mine/estimator/own.yaml").write_text("_target_: own_estimators.own\nscale: 2\n")
@@ -48,6 +50,7 @@ def test_own_configs_and_modules(elsewhere, monkeypatch):
         preflight("train", ["--config-dir", "mine", "estimator=broken"], Train)
 
 
+@pytest.mark.slow
 def test_evaluate_needs_a_run():
     with pytest.raises(FsbError, match=r"run: is required; give run=..."):
         preflight("evaluate", [], Evaluate)
@@ -91,6 +94,7 @@ def test_exit_codes_of_a_run(error, code, capsys):
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.slow
 def test_a_bug_is_not_hidden():
     @program("train", Train)
     def main(cfg, checked):
@@ -118,6 +122,7 @@ def test_a_failing_job_leaves_the_others_running(capsys):
     assert errors == ["fsb: error: seed 0 is unlucky"]
 
 
+@pytest.mark.slow
 def test_the_check_of_a_program_comes_before_its_folder(elsewhere, capsys):
     def check(cfg):
         raise FsbError("data.root: there is no such folder")

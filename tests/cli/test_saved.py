@@ -25,6 +25,7 @@ def run_config(**changes):
     return {**OmegaConf.to_container(cfg), **changes}
 
 
+@pytest.mark.slow
 def test_a_run_config_comes_back_as_written(elsewhere):
     (elsewhere / "config.yaml").write_text(yaml.safe_dump(run_config(modules=["os"])))
     again = load_run_config(elsewhere, Train)
@@ -72,6 +73,7 @@ def test_a_strangers_config_runs_nothing(changes, says, elsewhere):
     assert sorted(os.listdir(elsewhere)) == ["config.yaml", "pwn.py"]
 
 
+@pytest.mark.slow
 def test_no_module_of_a_stranger_is_imported(elsewhere, monkeypatch):
     (elsewhere / "evil_toy.py").write_text("open('pwned', 'w')\n")
     monkeypatch.syspath_prepend(elsewhere)
@@ -82,6 +84,7 @@ def test_no_module_of_a_stranger_is_imported(elsewhere, monkeypatch):
     assert not (elsewhere / "pwned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -110,12 +113,14 @@ def test_a_broken_run_config_is_one_line(content, says, elsewhere):
     assert os.listdir(elsewhere) == ["config.yaml"]
 
 
+@pytest.mark.slow
 def test_a_dollar_sign_in_a_comment_is_no_interpolation(elsewhere):
     text = yaml.safe_dump(run_config())
     (elsewhere / "config.yaml").write_text(text + "# ${nothing}\n")
     assert OmegaConf.to_container(load_run_config(elsewhere, Train)) == run_config()
 
 
+@pytest.mark.slow
 def test_old_names_of_factories_are_known_at_every_depth(elsewhere, monkeypatch):
     monkeypatch.setitem(RENAMED, "fsb.old.st", "fsb.estimators.st")
     nested = {"_target_": "fsb.estimators.average", "estimator": {"_target_": "fsb.old.st"}}
@@ -155,6 +160,7 @@ def test_no_run_folder(elsewhere):
         load_run_config(elsewhere, Train)
 
 
+@pytest.mark.slow
 def test_a_link_in_the_folder_is_refused(elsewhere):
     (elsewhere / "config.yaml").write_text(yaml.safe_dump(run_config()))
     (elsewhere / "curves.png").symlink_to("config.yaml")

@@ -125,6 +125,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(raw, tmp_path, monkeypatch):
         cached("toy", {}, None, lambda: raw)
 
 
+@pytest.mark.slow
 def test_opening_60000_images_takes_less_than_a_second(images):
     splits = {name: images(20000, 28, 28) for name in ("train", "valid", "test")}
     cached("toy", {}, None, lambda: Raw(splits, ""))

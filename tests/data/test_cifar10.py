@@ -42,6 +42,7 @@ def write_tiles(root, batches):
         Image.fromarray(tile).save(root / "cifar10" / f"{name}.webp", lossless=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_folder, write_archive, write_tiles])
 def test_every_form(tmp_path, batches, write):
     write(tmp_path, batches)

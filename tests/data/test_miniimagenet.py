@@ -130,6 +130,7 @@ def test_every_form(tmp_path, classes, write):
     assert dataset.preprocess.likelihood == "gaussian"
 
 
+@pytest.mark.slow
 def test_smaller_images_are_area_averages(tmp_path, classes):
     pickles(tmp_path, classes)
     dataset = miniimagenet(str(tmp_path), size=28, verify=False)
@@ -179,6 +180,7 @@ def strange_csv(root, classes):
     (root / "val.csv").write_text("a,b\n1,2\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -197,6 +199,7 @@ def test_mistakes_are_one_line(tmp_path, classes, write, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_archive_writes_nothing_outside(tmp_path, classes):
     root = tmp_path / "a" / "b" / "root"
     root.mkdir(parents=True)

@@ -10,6 +10,7 @@ from fsb.data import fashion_mnist, mnist
 from fsb.errors import FsbError
 
 
+@pytest.mark.slow
 def test_splits_shapes_and_mean(mnist_root, images, key):
     dataset = mnist(str(mnist_root), valid=10, verify=False)
     train = images(50, 28, 28)

@@ -75,6 +75,7 @@ def splits(images):
     return {"train": images(30, 28, 28), "test": images(8, 28, 28, seed=1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tfrecord", [False, True])
 def test_prepared_folders_are_read(tmp_path, splits, tfrecord):
     home = prepare(tmp_path / "tfds", "mnist", "3.0.1", splits)
@@ -107,6 +108,7 @@ def test_the_newest_version_is_taken(tmp_path):
     assert prepared.newest_version(tmp_path / "nothing") is None
 
 
+@pytest.mark.slow
 def test_binarized_mnist_becomes_black_and_white(tmp_path, images):
     bits = {s: images(6, 28, 28) % 2 for s in ("train", "validation", "test")}
     prepare(tmp_path / "tfds", "binarized_mnist", "1.0.0", bits)
@@ -159,6 +161,7 @@ def test_a_server_that_does_not_answer_takes_seconds_not_minutes(tmp_path, monke
     assert time.perf_counter() - start < 10
 
 
+@pytest.mark.slow
 def test_download_is_tried_only_when_asked_for(monkeypatch, tmp_path, images, write_idx):
     asked = []
 

@@ -9,6 +9,7 @@ from fsb.errors import FsbError
 LEVELS = np.arange(256, dtype=np.uint8)[None].repeat(4000, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dynamic", "threshold", "dequantised", "levels"])
 def test_expect_is_the_mean_of_apply(name, key):
     preprocess = choose(name)
@@ -21,6 +22,7 @@ def test_expect_is_the_mean_of_apply(name, key):
     assert abs(error.mean()) <= 4 * variance.sum() ** 0.5 / error.size + 1e-6
 
 
+@pytest.mark.slow
 def test_dynamic_is_binary_fresh_and_exact_at_the_ends(key):
     apply = dynamic().apply
     x = np.asarray(apply(key, LEVELS))
@@ -32,6 +34,7 @@ def test_dynamic_is_binary_fresh_and_exact_at_the_ends(key):
     assert abs(np.corrcoef(two.T)[0, 1]) < 0.06  # two halves of one word
 
 
+@pytest.mark.slow
 def test_dynamic_with_an_odd_number_of_pixels(key):
     x = dynamic().apply(key, jnp.full((3, 3, 3), 255, jnp.uint8))
     assert x.shape == (3, 3, 3)

@@ -9,6 +9,7 @@ from fsb.data.stream import epoch_indices, feed, permutation, resident
 from fsb.errors import FsbError
 
 
+@pytest.mark.slow
 def test_epochs_are_permutations_without_the_rest(key):
     indices = epoch_indices(key, 0, 9, num_examples=10, batch=3)
     assert indices.shape == (9, 3)
@@ -57,6 +58,7 @@ def collect(pool_feed, plan, start=0):
     return np.stack(seen), shapes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 2**30])
 @pytest.mark.parametrize("plan", [[4, 4, 4], [4, 1, 3, 2, 2], [1] * 12])
 def test_both_feeds_give_the_images_of_epoch_indices(key, images, limit, plan):
@@ -112,6 +114,7 @@ def test_the_next_chunk_is_gathered_meanwhile_and_no_further(key, images):
         assert 30 <= x.accesses <= 31  # two chunks ahead, and one batch in hand
 
 
+@pytest.mark.slow
 def test_an_error_of_the_thread_is_raised_by_the_next_call(key, images):
     before = threads()
     with feed(Counted(images(50, 2), fail_at=6), key, 5, chunk=4, limit_bytes=0) as pool_feed:

@@ -32,6 +32,7 @@ def plain_entropy(eta):
     return -cross_entropy(eta, 0.0) * (1 - p) - p * jnp.log(p)
 
 
+@pytest.mark.slow
 @TWO
 def test_frequencies(dist, key):
     count = 200_000
@@ -45,6 +46,7 @@ def test_frequencies(dist, key):
     assert abs(together).max() < 4 / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_certain_units_do_not_vary(key):
     eta = jnp.broadcast_to(jnp.float32([np.inf, -np.inf, 1000, -1000])[None], (10_000, 4))
     z = np.asarray(Bernoulli(-1.0, 1.0).sample(key, eta))
@@ -58,6 +60,7 @@ def test_from_noise_is_high_below_the_probability():
         np.testing.assert_array_equal(dist.from_noise(jnp.float32(u), jnp.float32(LOGITS)), z)
 
 
+@pytest.mark.slow
 @EVERY
 def test_values_in_double_precision(dist):
     p = expit(LOGITS)
@@ -104,6 +107,7 @@ def test_first_and_second_derivatives(dist):
             np.testing.assert_allclose(f, e, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_derivatives_against_finite_differences():
     dist, step = Bernoulli(-1.0, 1.0), 1e-5
     with jax.enable_x64(True):
@@ -115,6 +119,7 @@ def test_derivatives_against_finite_differences():
                 np.testing.assert_allclose(tangent, difference, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @TWO
 def test_all_is_finite_at_any_logit(dist):
     @jax.jit
@@ -131,6 +136,7 @@ def test_all_is_finite_at_any_logit(dist):
             assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_what_is_certain_has_no_entropy_and_no_surprise():
     dist, eta = Bernoulli(), jnp.asarray(EXTREME)
     np.testing.assert_allclose(dist.entropy(eta), [np.log(2), 0, 0, 0, 0], rtol=1e-6)
@@ -164,6 +170,7 @@ def test_results_have_the_dtype_of_the_logits(dtype, key):
         np.testing.assert_allclose(np.float64(dist.entropy(eta)), expected, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_coarse_logits_get_fine_noise(key):
     """Noise of eight bits would make a probability of 0.0025 one of 0 or 0.004."""
     z = Bernoulli().sample(key, jnp.full((1_000_000,), -6, jnp.bfloat16))
@@ -177,6 +184,7 @@ def test_low_must_be_below_high(low, high):
         Bernoulli(low, high)
 
 
+@pytest.mark.slow
 def test_one_cannot_differentiate_through_a_draw(key):
     """Without an estimator the derivative of a draw is zero, never something plausible."""
     assert not Bernoulli.reparameterized

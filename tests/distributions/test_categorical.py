@@ -19,6 +19,7 @@ EXTREME = np.float32([[1000, -1000, 0], [-1000, -1000, -1000], [1000, 1000, -100
 DIST = Categorical()
 
 
+@pytest.mark.slow
 def test_frequencies(key):
     count = 200_000
     z = np.asarray(DIST.sample(key, jnp.broadcast_to(jnp.float32(LOGITS)[None], (count, 2, 4))))
@@ -28,6 +29,7 @@ def test_frequencies(key):
     assert (abs(z.mean(0) - p) < 4 * np.sqrt(p * (1 - p) / count)).all()
 
 
+@pytest.mark.slow
 def test_values_in_double_precision():
     with jax.enable_x64(True):
         eta = jnp.asarray(LOGITS)
@@ -42,6 +44,7 @@ def test_values_in_double_precision():
         np.testing.assert_allclose(found, log_softmax(LOGITS, -1).T)
 
 
+@pytest.mark.slow
 def test_derivatives():
     """d log p(k) = onehot(k) - p; d H_k = -p_k (log p_k + H)."""
     with jax.enable_x64(True):
@@ -71,6 +74,7 @@ def test_all_is_finite_at_large_logits(key):
     np.testing.assert_allclose(DIST.entropy(eta), np.log([1, 3, 2]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_certain_and_tied_values(key):
     eta = jnp.broadcast_to(jnp.asarray(EXTREME)[None], (40_000, 3, 3))
     frequencies = np.asarray(DIST.sample(key, eta)).mean(0)
@@ -79,6 +83,7 @@ def test_certain_and_tied_values(key):
     assert abs(frequencies[2] - [0.5, 0.5, 0]).max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_results_have_the_dtype_of_the_logits(dtype, key):
     with jax.enable_x64(dtype == "float64"):
@@ -88,6 +93,7 @@ def test_results_have_the_dtype_of_the_logits(dtype, key):
             assert found.dtype == dtype
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(eta=arrays(np.float32, (5,), elements=st.floats(-80, 80, width=32)))
 def test_properties(eta):

@@ -80,6 +80,7 @@ def test_draws(name, key):
     assert abs(np.corrcoef(uniform.T)[np.triu_indices(4, 1)]).max() < 4.5 / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_implicit_derivatives():
     """Of log z in the shape, at a fixed quantile, by differences of SciPy's inverse cdf."""
     shapes = np.array([0.01, 0.05, 0.3, 1.0, 4.0, 60.0])
@@ -93,6 +94,7 @@ def test_implicit_derivatives():
     assert z.min() < 1e-100  # no number of float32
 
 
+@pytest.mark.slow
 def test_vectors_in_double_precision():
     z = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
     with jax.enable_x64(True):
@@ -108,6 +110,7 @@ def test_vectors_in_double_precision():
         np.testing.assert_allclose(dist.entropy(eta), normal.entropy(), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_draws_of_vectors(key):
     count = 4000
     eta = jnp.broadcast_to(jnp.float32(ALPHA)[None], (count, 2, 3))

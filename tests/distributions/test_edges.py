@@ -51,6 +51,7 @@ LOGITS = {
 }
 
 
+@pytest.mark.slow
 def test_infinite_logits_share_the_draws(key):
     eta = jnp.broadcast_to(jnp.array([INF, INF, 0.0]), (4000, 3))
     loss = lambda eta, sample: sample("z", fsb.Categorical(), eta)[:, 0]
@@ -91,6 +92,7 @@ def test_logits_at_the_ends(name, dtype, key):
         assert (dist.log_prob(many, draws) > -2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOGITS)
 def test_impossible_values_have_no_mass(name):
     """p = 0, and a finite score: what ``exact`` multiplies is not NaN."""
@@ -104,6 +106,7 @@ def test_impossible_values_have_no_mass(name):
     assert np.isfinite(score).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [INF, HUGE])
 def test_ties_of_infinite_logits_are_drawn_alike(size, key):
     eta = jnp.broadcast_to(jnp.float32([size, 0, size]), (20_000, 1, 3))

@@ -60,6 +60,7 @@ LOC, SCALE = jnp.array([[0.3, -0.5]]), jnp.array([[0.7]])
 LOGITS = jnp.array([[[0.3, -0.2, 1.0], [0.0, 0.4, -1.0]]])
 
 
+@pytest.mark.slow
 def test_methods(key):
     dist, same = PATH, fsb.Normal()
     eta = (LOC, SCALE)
@@ -97,6 +98,7 @@ def test_a_draw_that_is_not_reparameterised_passes_no_gradient(key):
         fsb.value_and_grad(fsb.pathwise(), loss)((LOC, SCALE), key)
 
 
+@pytest.mark.slow
 def test_enumeration(key):
     own, other = (
         fsb.exact_gradient(
@@ -107,6 +109,7 @@ def test_enumeration(key):
     np.testing.assert_allclose(other, own, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_frequencies_and_independence(key):
     z = np.asarray(ONE_HOT.sample(key, jnp.broadcast_to(LOGITS, (20_000, 2, 3))))
     assert z.dtype == np.float32

@@ -48,6 +48,7 @@ def test_masses_density_mean_and_entropy(name):
             assert float(dist.entropy(jnp.asarray(eta))) == pytest.approx(entropy, abs=3e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
 def test_draws(name, key):
     dist, count = GATES[name], 20_000

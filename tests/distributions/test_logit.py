@@ -77,6 +77,7 @@ def test_every_gradient_is_finite(name, key):
     assert np.isfinite(draws).all()
 
 
+@pytest.mark.slow
 def test_draws_at_the_ends_are_certain(key):
     p = jnp.broadcast_to(jnp.float32(P), (500_000, 4))
     z = np.asarray(DIST.sample(key, fsb.logit_of(p)))
@@ -85,6 +86,7 @@ def test_draws_at_the_ends_are_certain(key):
     assert abs((z[:, 1] > 0).mean() - 0.3) < 0.004
 
 
+@pytest.mark.slow
 def test_noise_is_never_zero(monkeypatch, key):
     """Where the generator gives 0, a unit of p = 4e-18 is still low."""
     from fsb.distributions import bernoulli
@@ -95,6 +97,7 @@ def test_noise_is_never_zero(monkeypatch, key):
     assert fsb.Geometric().sample(key, jnp.zeros((1,))).item() == 24
 
 
+@pytest.mark.slow
 def test_values_between_are_logits():
     p = jnp.array([0.001, 0.3, 0.5, 0.999])
     np.testing.assert_allclose(fsb.logit_of(p), np.log(p / (1 - p)), rtol=1e-5)

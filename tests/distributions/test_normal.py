@@ -16,6 +16,7 @@ LOC, SCALE = np.array([-3.0, 0.0, 0.5, 20.0]), np.array([0.1, 1.0, 3.0, 0.5])
 POINTS = LOC + SCALE * np.array([-2.0, 0.3, 1.0, 4.0])
 
 
+@pytest.mark.slow
 def test_draws(key):
     count = 200_000
     eta = [jnp.broadcast_to(jnp.float32(x)[None], (count, 4)) for x in (LOC, SCALE)]
@@ -28,6 +29,7 @@ def test_draws(key):
     assert abs(np.corrcoef(z.T)[np.triu_indices(4, 1)]).max() < 4 / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_values_in_double_precision():
     with jax.enable_x64(True):
         eta, z = (jnp.asarray(LOC), jnp.asarray(SCALE)), jnp.asarray(POINTS)
@@ -41,6 +43,7 @@ def test_values_in_double_precision():
             np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_derivatives_against_finite_differences():
     step = 1e-6
     with jax.enable_x64(True):
@@ -58,6 +61,7 @@ def test_derivatives_against_finite_differences():
         np.testing.assert_allclose(entropy, 1 / SCALE)
 
 
+@pytest.mark.slow
 def test_the_draw_is_differentiable(key):
     assert Normal.reparameterized
     eta = (jnp.float32(LOC), jnp.float32(SCALE))
@@ -66,6 +70,7 @@ def test_the_draw_is_differentiable(key):
     np.testing.assert_allclose(d_scale, np.diag((z - LOC) / SCALE), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_results_have_the_dtype_of_the_parameters(dtype, key):
     with jax.enable_x64(dtype == "float64"):
@@ -80,6 +85,7 @@ def test_it_cannot_be_enumerated():
         Normal().support((jnp.zeros(1), jnp.ones(1)))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     loc=st.floats(-50, 50, width=32),

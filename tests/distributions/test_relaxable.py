@@ -28,6 +28,7 @@ def draws(dist, eta, key, count=COUNT):
     return eta, u, dist.from_noise(u, eta), v
 
 
+@pytest.mark.slow
 def test_boolean_laws(key):
     """Logistic about the logit, cut at 0 by the draw."""
     dist = Bernoulli(-1.0, 1.0)
@@ -100,6 +101,7 @@ def compare(found, expected, eta):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_boolean_values_and_derivatives():
     u = np.linspace(0.001, 0.999, 23)[:, None]
     with jax.enable_x64(True):
@@ -134,6 +136,7 @@ def test_categorical_values_and_derivatives():
             )
 
 
+@pytest.mark.slow
 def test_softened_values():
     zeta = jnp.float32([-3.0, -0.1, 0.2, 4.0])
     boolean, categorical = Bernoulli(-0.5, 2.0), Categorical()

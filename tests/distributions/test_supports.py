@@ -20,6 +20,7 @@ class Last(Binomial):
         return jnp.broadcast_to(super().support(eta), (*eta.shape, self.trials + 1))
 
 
+@pytest.mark.slow
 def test_binomial_units_by_enumeration():
     """E z1 z2^2 = n p (n q (1 - q) + n^2 q^2)."""
     loss = lambda eta, sample: (lambda z: z[:, 0] * z[:, 1] ** 2)(sample("z", Binomial(3), eta))

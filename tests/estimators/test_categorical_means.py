@@ -77,6 +77,7 @@ def test_mean_of_the_noisy_ones(row):
     assert abs(relative.mean() - 1) < 4 * standard_error + 2e-3
 
 
+@pytest.mark.slow
 def test_relaxed_values_have_the_law_of_the_paper():
     """tau (log v_i - log v_j) is logistic around eta_i - eta_j, and the greatest is the draw."""
     temperature, eta, number = 0.7, np.float32([0.5, -1.0, 0.2]), 4000

@@ -72,7 +72,8 @@ def test_unbiased_on_two_layers(row, exact):
 )
 def test_certain_units(row):
     """Finite, and no gradient where a unit is certain (but for the identity's)."""
-    params = dict(PARAMS, offset=PARAMS["offset"].at[:3].set(jnp.float32([1000.0, 0, -1000])))
+    ends = jnp.float32([[1000, 0, -1000], [np.inf, 0, -np.inf], [0, 3e38, -3e38]])
+    params = dict(PARAMS, offset=PARAMS["offset"].at[:3].set(ends[:, None]))
     value, grads = jax.jit(estimate(row.make(), loss))(params, jax.random.key(0))
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))

@@ -41,6 +41,7 @@ def counting():
     return Estimator(lambda key, sites: (jnp.float32(1), start), surrogate)
 
 
+@pytest.mark.slow
 def test_average_is_the_mean_over_the_keys(key):
     keys = jax.random.split(key, 3)
     value, grads = jax.jit(fsb.value_and_grad(fsb.average(fsb.darn(), 3), loss))(ETA, key)
@@ -50,6 +51,7 @@ def test_average_is_the_mean_over_the_keys(key):
     np.testing.assert_allclose(grads, np.mean([g for _, g in alone], 0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_average_of_a_stateful_estimator(key):
     estimator = fsb.average(counting(), 4)
     control, state = fsb.init(estimator, loss, ETA, key)
@@ -60,6 +62,7 @@ def test_average_of_a_stateful_estimator(key):
     assert float(out.metrics["control"]) == 1
 
 
+@pytest.mark.slow
 def test_switch_is_the_first_and_then_the_second(key):
     estimator, traces = fsb.switch(counting(), fsb.darn(), 2), []
 
@@ -210,6 +213,7 @@ def test_a_local_estimator_sees_what_is_attached_below_it():
         assert error < 0.01
 
 
+@pytest.mark.slow
 def test_a_continuous_layer_beside_a_boolean_one():
     """x ~ N(w b, s): E (x - t)^2 = E (w b - t)^2 + s^2, in closed form."""
     params = {"eta": jnp.float32([[0.4]]), "w": jnp.float32(1.5), "s": jnp.float32([[0.3]])}
@@ -247,6 +251,7 @@ def test_bad_arguments(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [

@@ -114,6 +114,7 @@ def flip_by_hand(b, unit):
     return 3 * one * P * (1 - P) * difference[:, None]
 
 
+@pytest.mark.slow
 def test_arm_and_disarm_draw_by_draw():
     u = noise()
     b, g = draws(fsb.arm)
@@ -138,6 +139,7 @@ def test_disarm_is_the_mean_of_arm_and_has_less_variance():
     assert (variances[1] < variances[0] + within).all()
 
 
+@pytest.mark.slow
 def test_two_coupled_draws_are_disarm():
     logits = np.array([*ETA, 0.0, 20.0, -20.0, 1000.0, -np.inf, 0.1])
     eta = np.repeat(logits.reshape(3, 3), 256, 0)
@@ -164,6 +166,7 @@ def test_arms_draw_by_draw(samples):
     np.testing.assert_allclose(gradients(fsb.arms(samples), eta)[1], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_variance_of_three_coupled_draws():
     """Of one unit, for which the estimate is 0 unless the three differ, and else a constant."""
 
@@ -185,6 +188,7 @@ def test_variance_of_three_coupled_draws():
         assert abs(probability - differ) <= 5 * standard_error
 
 
+@pytest.mark.slow
 def test_the_factor_of_arms_everywhere():
     eta = jnp.array([0.0, 1e-6, 1.0, 20.0, 200.0, 1000.0, jnp.inf])
     for samples in (2, 3, 100):
@@ -195,6 +199,7 @@ def test_the_factor_of_arms_everywhere():
     np.testing.assert_allclose(debias(eta[0], 3), 0.25 / (0.5 - (np.sqrt(2) - 1) ** 2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bitflip_draw_by_draw_and_its_exact_moments():
     b, g = draws(fsb.bitflip)
     unit = np.abs(g).argmax(-1)
@@ -212,6 +217,7 @@ def flip_moments():
     return [sum(weight @ t**power for t in terms) for power in (1, 2)]
 
 
+@pytest.mark.slow
 def test_ugc_draw_by_draw_and_with_less_variance():
     flipped, pair, g = (draws(make)[1] for make in (fsb.bitflip, fsb.disarm, fsb.ugc))
     nearly_certain = np.array([True, False, True])
@@ -259,6 +265,7 @@ def chain_params(number):
     return jax.tree.map(jnp.float32, params)
 
 
+@pytest.mark.slow
 def test_a_branch_holds_what_is_above_and_redraws_what_is_below():
     run = bind(chain, chain_params(64))
     _, sites = run(ancestral(KEY))

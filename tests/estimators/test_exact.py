@@ -11,6 +11,7 @@ import pytest
 import fsb
 
 
+@pytest.mark.slow
 def test_a_site_that_cannot_be_enumerated_is_named_in_one_line():
     def loss(eta, sample):
         return sample("bits", fsb.Bernoulli(), eta).sum(-1) + sample(
@@ -24,6 +25,7 @@ def test_a_site_that_cannot_be_enumerated_is_named_in_one_line():
     )
 
 
+@pytest.mark.slow
 def test_value_of_the_exact_estimator_is_the_expectation():
     eta = jnp.array([[0.3, -1.0]])
     value, _ = fsb.value_and_grad(

@@ -128,6 +128,7 @@ def test_modules(net):
     check(module(net, site.z), site.z, other_values(site))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [1, 400, 1000, 2000])
 def test_blocks(memory):
     """Any number of units or of values at a time, the last block not full."""
@@ -146,6 +147,7 @@ def operations(function, *args):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["linear decoder", "two products", "matrix first", "inside of calls", "matrices of examples"],
@@ -160,6 +162,7 @@ def test_a_flip_is_a_rank_one_update(name):
     assert products[0] == products[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flips", [1, 3, 12])
 def test_no_more_than_the_memory(flips):
     """Nothing larger than the block that fits."""
@@ -172,6 +175,7 @@ def test_no_more_than_the_memory(flips):
     assert max(sizes) == flips * B * 1000
 
 
+@pytest.mark.slow
 def test_constant_to_differentiation():
     site = site_of(fsb.Bernoulli(), (B, D))
     others = other_values(site)
@@ -183,6 +187,7 @@ def test_constant_to_differentiation():
         np.testing.assert_array_equal(g, 0)
 
 
+@pytest.mark.slow
 def test_gradients_of_other_things_go_past_it():
     """Inside a vmap and a gradient: what is closed over may be traced."""
     site = site_of(fsb.Bernoulli(), (B, D))

@@ -383,6 +383,7 @@ def logistic_truth(c, b, m=0.3):
     return integrate.quad(integrand, -40, 0)[0] + integrate.quad(integrand, 0, 40)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bc", "order", "wrong_by", "warned"),
     [
@@ -433,6 +434,7 @@ def test_the_series_of_shares():
     assert np.isfinite(gradients(EXACT, fsb.Beta(), (0.5, 0.4), lambda z: z, 4)).all()
 
 
+@pytest.mark.slow
 def test_derivatives_of_high_order():
     """Nested ones and Taylor series, and both against closed forms."""
     z, way = jnp.float32([0.3, -1.2]), jnp.float32([1, -2])
@@ -568,6 +570,7 @@ RELU = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELU)
 def test_kinks_are_refused(name):
     eta = jnp.ones((2, 3)), jnp.ones((2, 3))
@@ -578,6 +581,7 @@ def test_kinks_are_refused(name):
     jax.eval_shape(fsb.value_and_grad(FIRST, loss), eta, KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [jax.nn.softplus, jax.nn.log_sigmoid, jax.nn.silu, "fsb"])
 def test_smooth_losses_are_not_refused(f):
     f = fsb.distributions.bernoulli.softplus if f == "fsb" else f
@@ -587,6 +591,7 @@ def test_smooth_losses_are_not_refused(f):
     assert [g.shape for g in gradients] == [(2, 3), (2, 3)]
 
 
+@pytest.mark.slow
 def test_mistakes_are_told():
     for make, message in (
         (lambda: fsb.fourier_series(0), "fourier_series: order=0"),

@@ -126,6 +126,7 @@ def test_vae_flip_by_flip(layers, hidden):
         assert np.abs(e).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_no_variance_for_sums_over_units():
     value = np.float32([0.3, -1.0, 2.0])
     loss = lambda eta, sample: (sample("z", fsb.Categorical(), eta) @ value).sum(-1)
@@ -136,12 +137,14 @@ def test_no_variance_for_sums_over_units():
     np.testing.assert_allclose(draws, np.tile(expected, (20, 1, 1, 1)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_evaluation_and_one_of_each_other_value():
     loss = lambda eta, sample: jnp.sin(sample("z", fsb.Categorical(), eta)).sum((1, 2))
     count = partial(evaluations, loss=loss, params=jnp.zeros((2, 3, 4)), key=KEY)
     assert count(fsb.local_expectation()) == 1 + 3 * (4 - 1)
 
 
+@pytest.mark.slow
 def test_samples_are_independent_runs():
     w = jnp.float32(RNG.normal(size=(3, 4)))
     loss = lambda eta, sample: jnp.tanh(sample("z", fsb.Bernoulli(), eta) @ w).sum(-1)
@@ -153,6 +156,7 @@ def test_samples_are_independent_runs():
         np.testing.assert_allclose(a, np.mean(b, 0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_value_has_no_gradient():
     loss = lambda eta, sample: sample("z", fsb.Categorical(), eta).sum((1, 2))
     estimate = jax.jit(fsb.value_and_grad(fsb.local_expectation(), loss))

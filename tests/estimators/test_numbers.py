@@ -116,6 +116,7 @@ def test_full_noise_is_exact_for_any_function_of_one_unit(name, encoding):
     assert_mean(gradient, true(f, eta, encoding), variance_of_mean(eta) * scale)
 
 
+@pytest.mark.slow
 @every_encoding
 def test_foust_goes_to_darn_with_its_noise(encoding):
     f = FUNCTIONS["sin"]
@@ -128,6 +129,7 @@ def test_foust_goes_to_darn_with_its_noise(encoding):
     assert 0 < errors[1] < 0.15 * errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [-1.0, 0.4])
 def test_bias_of_straight_through_in_taylor_coefficients(eta):
     """Lemma 2 as it should read: odd k >= 3 give (k - 1) c_k, even k give mu k c_k.
@@ -152,6 +154,7 @@ def test_bias_of_straight_through_in_taylor_coefficients(eta):
 # --- straight-through and DARN (Shekhovtsov 2021)
 
 
+@pytest.mark.slow
 @every_encoding
 def test_straight_through_is_exact_and_noiseless_for_linear_losses(encoding):
     mean, deviation = enumerated(fsb.st(), lambda z: 3 * z + 1, -1.2, encoding)
@@ -160,6 +163,7 @@ def test_straight_through_is_exact_and_noiseless_for_linear_losses(encoding):
     assert deviation < 1e-6
 
 
+@pytest.mark.slow
 @every_encoding
 @pytest.mark.parametrize("eta", [-4.0, -0.5, 2.0])
 def test_darn_is_exact_for_quadratic_losses_with_the_variance_of_proposition_8(encoding, eta):
@@ -177,6 +181,7 @@ def test_darn_is_exact_for_quadratic_losses_with_the_variance_of_proposition_8(e
     assert deviation == pytest.approx(span * variance_of_mean(eta) * in_mean, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_darn_can_be_worse_than_straight_through():
     """Example 1: |z + a| at a = 0.9, p = 0.95."""
     f, eta = lambda z: jnp.abs(z + 0.9), np.log(19.0)
@@ -208,6 +213,7 @@ def relaxed_mean(slope, temperature):
     return (weight * slope(v) * o.relaxed_slope(temperature, eta, v, o.ZERO_ONE)).sum()
 
 
+@pytest.mark.slow
 def test_bias_of_gumbel_softmax_is_linear_in_the_temperature():
     p = o.sigmoid(ETA)
     integral = quad(lambda v: slope_of_sin(v) * np.log(v / (1 - v)), 0, 1)[0]
@@ -250,6 +256,7 @@ def test_straight_through_gumbel_softmax_goes_to_darn_and_its_second_moment_up()
         assert moment == pytest.approx(density(ETA) * (slopes**2).sum() / 12, rel=0.04)
 
 
+@pytest.mark.slow
 def test_probability_that_gumbel_softmax_gives_any_gradient():
     temperature, threshold = 0.05, 0.1
     _, gradient = draws(fsb.gumbel_softmax(temperature), lambda z: z, ETA, o.ZERO_ONE)

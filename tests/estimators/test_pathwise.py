@@ -77,6 +77,7 @@ def test_mean_of_two_layers():
     check(two_layers, np.broadcast_to(np.array(expected)[:, None], (2, len(LOC), 2)))
 
 
+@pytest.mark.slow
 def test_sine_has_the_closed_form():
     """E sin(wz) = sin(wm) exp(-w^2 s^2 / 2)."""
     w, m, s = 1.3, 0.4, 0.7

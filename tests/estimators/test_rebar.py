@@ -61,6 +61,7 @@ def textbook(eta, u, v, temperature, scale):
     return (f(b) - scale * given) * (b - p) + scale * slope
 
 
+@pytest.mark.slow
 def test_the_formula_draw_by_draw():
     eta = np.linspace(-3, 3, 50)[:, None]
     with jax.enable_x64(True):
@@ -174,6 +175,7 @@ def test_learning_lowers_the_variance(make, target):
     assert variance(control) < 0.2 * variance(start)
 
 
+@pytest.mark.slow
 def test_only_what_is_learned_is_in_the_control():
     def names(estimator):
         control, state = fsb.init(estimator, loss, PARAMS, KEY)

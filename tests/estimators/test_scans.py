@@ -183,6 +183,7 @@ def test_nested_scans(name):
     assert (abs(found.mean(0) - true) < 5.5 * found.std(0) / np.sqrt(DRAWS) + 1e-4).all()
 
 
+@pytest.mark.slow
 def test_a_site_of_a_scan_has_the_axes_of_its_turns():
     sites = {site.name: site for site in trace_sites(nested, parameters(7))}
     assert list(sites) == ["scan/b", "scan/inner/b", "scan/c"]
@@ -202,6 +203,7 @@ def test_the_program_does_not_grow_with_the_turns(make):
     assert size(1000) == size(10)
 
 
+@pytest.mark.slow
 def test_turns_have_noise_of_their_own():
     def loss(logits, sample):
         return fsb.scan(

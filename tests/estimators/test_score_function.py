@@ -127,6 +127,7 @@ def expectation(x):
 TRUE = expectation(f(STATES)[:, None] * SCORE)
 
 
+@pytest.mark.slow
 def test_variance_of_reinforce():
     mean, variance = moments(fresh(REINFORCE, one_layer))
     np.testing.assert_allclose(mean, TRUE, rtol=1e-5)
@@ -134,6 +135,7 @@ def test_variance_of_reinforce():
     np.testing.assert_allclose(variance, second - TRUE**2, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_variance_of_two_sample_rloo():
     """E (f1 - f2)^2 (s1 - s2)^2 / 4 - (E f s)^2, multiplied out."""
     values, losses, _ = fresh(RLOO, one_layer, 2)
@@ -155,6 +157,7 @@ def remainder():
     return f(STATES) - f(P) - (STATES - P) @ f_slope(P)
 
 
+@pytest.mark.slow
 def test_variance_of_muprop():
     """That of the remainder times the score: the rest is constant."""
     mean, variance = moments(fresh(MUPROP, one_layer))
@@ -180,6 +183,7 @@ def test_the_trunk_is_expanded_by_the_total_derivative():
     np.testing.assert_allclose(grads["a"][:, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rollout_expands_around_what_was_sampled():
     """The loss is linear in y given z, so that no noise of y's own is left in y's gradient."""
     values, _, grads = fresh(ROLLOUT, two_layers)
@@ -232,6 +236,7 @@ def fitted(estimator):
     return (control, state), 4 + B, 2.0  # the variance is 4 too
 
 
+@pytest.mark.slow
 def test_reductions_of_reinforce_by_hand():
     estimator = fsb.reinforce(**PARTS)
     at, offset, scale = fitted(estimator)
@@ -241,6 +246,7 @@ def test_reductions_of_reinforce_by_hand():
     np.testing.assert_allclose(grads["eta"][:, 0], signal[:, None] * (z - P), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_normalisation_scales_the_sampled_part_and_nothing_else_shifts_the_mean():
     estimator = fsb.muprop(**PARTS)
     at, _, scale = fitted(estimator)
@@ -249,6 +255,7 @@ def test_normalisation_scales_the_sampled_part_and_nothing_else_shifts_the_mean(
     np.testing.assert_allclose(mean, constant + (TRUE - constant) / scale, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_scale_is_never_below_one():
     for variance, scale in ((0.25, 1.0), (9.0, 3.0)):
         state = RunningMoments(jnp.int32(1), jnp.float32(0), jnp.float32(variance))
@@ -331,6 +338,7 @@ def varied(params, sample):
     return 5 * z.sum(-1) + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "within"),
     [(fsb.reinforce(baseline=True), 1.15), pytest.param(fsb.nvil(), 1.3, marks=pytest.mark.slow)],
@@ -346,6 +354,7 @@ def test_the_baseline_learns(estimator, within):
     assert objectives[-50:].mean() < within * left
 
 
+@pytest.mark.slow
 def test_the_baseline_at_infinite_logits():
     def loss(eta, sample):
         return sample("z", fsb.Bernoulli(), eta).sum(-1)
@@ -378,6 +387,7 @@ def test_vimco_is_unbiased_for_the_bound(runs):
         np.testing.assert_allclose(np.tensordot(weight, grads[name], 1), exact[name], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_signal_leaves_one_run_out():
     losses = np.random.default_rng(0).normal(0, 3, (4, 2)).astype(np.float32)
     w = np.exp(-losses.astype(float))
@@ -446,6 +456,7 @@ def test_vimco_as_every_estimator():
         assert np.isfinite(g).all()
 
 
+@pytest.mark.slow
 def test_multi_sample_weighs_the_runs():
     """By w_i / sum_j w_j each run's own gradient, of all sites and of what is direct."""
     values, losses, grads = listed(fsb.multi_sample(fsb.darn(), 2), two_layers, 2)

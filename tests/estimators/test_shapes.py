@@ -50,6 +50,7 @@ def test_a_shared_site(name, key):
         assert (abs(draws[leaf].mean(0) - g) < 4.5 * error + 1e-5).all()
 
 
+@pytest.mark.slow
 def test_enumeration_of_a_shared_site():
     def total(params):
         """By hand: all values of w and of each b."""
@@ -91,6 +92,7 @@ def test_a_site_that_does_not_fit_the_losses(name, shape, key):
         estimate(make(), loss, jnp.zeros(shape), key)
 
 
+@pytest.mark.slow
 def test_a_local_estimator_serves_any_shape(key):
     loss = lambda w, sample: (sample("w", SPIN, w).sum() - 0.4).reshape(1) ** 2
     for shape in ((3, 1), (2,), ()):

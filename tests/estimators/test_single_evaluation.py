@@ -85,6 +85,7 @@ def test_reinmax_at_one_is_zgr(k):
     np.testing.assert_allclose(jacobians(REINMAX, eta), jacobians(ZGR, eta), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [o.ZERO_ONE, o.QUARTER, o.ONE], ids=str)
 def test_boolean_estimators_exact_for_quadratics_are_all_darn(encoding):
     log_odds = np.linspace(-8, 8, 33)
@@ -96,6 +97,7 @@ def test_boolean_estimators_exact_for_quadratics_are_all_darn(encoding):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [3, 5])
 def test_unbiased_for_every_quadratic_of_a_unit(k):
     """E W_z A z = J diag(A) / 2 for the loss z^T A z / 2, all symmetric A."""
@@ -110,6 +112,7 @@ def test_unbiased_for_every_quadratic_of_a_unit(k):
             np.testing.assert_allclose(mean, c.of_softmax(p) @ np.diag(a) / 2, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_mve_trades_variance_for_bias():
     eta = np.array([1.0, 0.0, -0.5, 0.3])
     p, j = c.softmax(eta), c.mean_jacobian(np.array([1.0, 0.0, -0.5, 0.3]), None)
@@ -128,6 +131,7 @@ def test_mve_trades_variance_for_bias():
     assert variance[-1] < 0.999 * np.einsum("i,irj,irj", p, zgr, zgr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.0, 1.0, 7.0, 1e4])
 def test_mve_of_boolean_units_in_closed_form(t):
     log_odds = np.linspace(-8, 8, 33)
@@ -137,6 +141,7 @@ def test_mve_of_boolean_units_in_closed_form(t):
         np.testing.assert_allclose(slope, closed, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("t", "tolerance"), [(1.0, 1e-6), (100.0, 1e-5), (1e4, 3e-4), (math.inf, 3e-6)]
 )
@@ -164,6 +169,7 @@ def expected_slope(temperature, log_odds):
     return total / o.sigmoid(log_odds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 0.5, 1.0])
 def test_quadrature_of_boolean_gumbel_rao(temperature):
     log_odds = np.linspace(-8, 8, 17)
@@ -173,6 +179,7 @@ def test_quadrature_of_boolean_gumbel_rao(temperature):
     np.testing.assert_allclose(low, expected[::-1], rtol=3e-6)
 
 
+@pytest.mark.slow
 def test_boolean_gumbel_rao_goes_to_darn():
     log_odds = np.linspace(-8, 8, 17)
     darn = boolean_slopes(fsb.darn(), log_odds)
@@ -183,6 +190,7 @@ def test_boolean_gumbel_rao_goes_to_darn():
     assert 0 < errors[1] < 0.15 * errors[0] < 0.15 * 0.03
 
 
+@pytest.mark.slow
 def test_categorical_gumbel_rao_goes_to_zgr():
     """So does the mean of ST-Gumbel-Softmax, which is the same given the draw."""
     eta, drawn = np.tile([0.5, -1.0, 0.2], (3, 1)), np.eye(3)
@@ -204,6 +212,7 @@ def test_categorical_gumbel_rao_goes_to_zgr():
     assert (np.abs(draws.mean(1) - zgr @ g) < error + 0.02).all()
 
 
+@pytest.mark.slow
 def test_samples_lower_the_variance_of_gumbel_rao():
     first = jnp.float32(np.tile(np.eye(3)[0], (4000, 1)))
     eta = jnp.float32(np.tile([0.5, -1.0, 0.2], (4000, 1)))

@@ -16,6 +16,7 @@ def loss(eta, sample):
     return jnp.sin(z).sum(-1) + z[:, 0] * z[:, 1] ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_it_is_the_mixture_that_it_says(key, weight):
     gradients = {

@@ -195,6 +195,7 @@ def test_along_a_training_run(here, capsys):
     assert "choose last, all, or some of [2, 4]" in err
 
 
+@pytest.mark.slow
 def test_a_loss_that_mixes_its_examples_is_refused(here, capsys):
     (here / "mixed.py").write_text(
         "import jax.numpy as jnp, fsb\n"
@@ -214,6 +215,7 @@ def linear(eta, sample):
     return 2 * sample("b", fsb.Bernoulli(), eta).sum(-1)
 
 
+@pytest.mark.slow
 def test_quality_of_known_estimators(key):
     """DARN on a loss 2 b: g = 2 * (1 - p(b)) / 2, so that its moments are known."""
     eta = jnp.array([[0.8]])
@@ -242,6 +244,7 @@ def test_the_bias_has_no_bias():
     assert 0.9 < np.sqrt((claimed**2).mean()) / squares.std() < 1.35  # the jackknife is cautious
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_draws(key):
     eta = jnp.array([[0.8, -0.2]])
     found = jax.jit(gradient_moments(fsb.foust(), linear, 3, 5))(eta, ((), ()), key)
@@ -291,6 +294,7 @@ def test_problems(problem, sites, key):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_the_toy_has_the_gradient_of_the_papers():
     """p(1-p)(1-2t), at p = 1/2."""
     for target in (0.45, 0.49, 0.499):

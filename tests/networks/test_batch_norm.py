@@ -43,6 +43,7 @@ def trained():
     return shaken(made), x
 
 
+@pytest.mark.slow
 def test_the_formula():
     x = jnp.float32(np.random.default_rng(0).normal(2, 3, (5, 3, 2, 4)))
     scale, bias = np.float32([1, 2, 3, 4]), np.float32([0, 1, 0, -1])
@@ -101,6 +102,7 @@ def test_computed_anew_it_has_the_same_gradient(trained, key):
     jax.tree.map(same, gradient(net()), gradient(net(remat=True)))
 
 
+@pytest.mark.slow
 def test_only_local_estimators_train_it():
     (config,) = preflight("train", [*RUN, "estimator=disarm"], Train)
     with pytest.raises(FsbError, match="only local estimators, such as st, darn and"):

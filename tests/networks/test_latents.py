@@ -93,6 +93,7 @@ def test_categorical_layers_against_their_enumeration(key):
     assert means[0] + 0.02 < means[1]
 
 
+@pytest.mark.slow
 def test_generated_categorical_means(key):
     variables = shaken(start(CATEGORICAL))
     plain = double(variables)
@@ -133,6 +134,7 @@ def test_fdarn_is_a_distribution_and_its_draws_follow_it(key):
     assert (abs(frequency - p) < 4.5 * np.sqrt(p * (1 - p) / count) + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_fdarn_elbo_against_its_enumeration():
     variables, x = shaken(start(FDARN)), example(FDARN.likelihood)
     bits = jnp.float32(list(itertools.product((0, 1), repeat=4)))

@@ -22,6 +22,7 @@ RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(size=(4, 3, 2, 2)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_binary_pixels():
     logits, x = OUTPUTS[..., :1], RNG.integers(0, 2, (4, 3, 2))
     found = BernoulliLikelihood().log_prob(jnp.asarray(logits), jnp.float32(x))
@@ -39,6 +40,7 @@ def test_gaussian_pixels():
     np.testing.assert_array_equal(GaussianLikelihood().mean(jnp.asarray(OUTPUTS)), OUTPUTS[..., 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("out", "held"), [(-50.0, -7.0), (50.0, 3.0)])
 def test_the_log_variance_is_clamped(out, held):
     outputs, x = jnp.float32([[[0.1, out]]]), jnp.float32([[0.3]])
@@ -47,6 +49,7 @@ def test_the_log_variance_is_clamped(out, held):
     assert float(slope[0, 0, 1]) == 0
 
 
+@pytest.mark.slow
 def test_offsets():
     data_mean = jnp.float32([[0.0, 0.25], [0.9, 1.0]])
     offset = BernoulliLikelihood().offset(data_mean)
@@ -101,6 +104,7 @@ def test_masses_of_the_levels(name):
     np.testing.assert_allclose(np.exp(found).sum(0), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISCRETIZED)
 def test_slopes_of_the_masses(name):
     _, found = at_every_level(name)
@@ -133,6 +137,7 @@ def test_masses_and_slopes_are_finite_anywhere(name):
             np.testing.assert_array_equal(np.sign(slopes[:8, 0]), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISCRETIZED)
 def test_means_of_discretised_pixels(name):
     likelihood, dist = DISCRETIZED[name]
@@ -143,6 +148,7 @@ def test_means_of_discretised_pixels(name):
     np.testing.assert_array_equal(offset, [[0.25, -1.5]])
 
 
+@pytest.mark.slow
 def test_any_value_of_a_bin_has_the_mass_of_its_level():
     likelihood, outputs = DiscretizedLogisticLikelihood(), jnp.float32([[[0.4, -2.0]]] * 3)
     x = jnp.float32([[100 / 256], [100.5 / 256], [100.99 / 256]])

@@ -158,6 +158,7 @@ def transposed_by_hand(x, kernel, height, width):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize(("height", "width", "stride"), [(6, 5, 1), (6, 5, 2)])
 def test_convolutions(backend, height, width, stride, monkeypatch):

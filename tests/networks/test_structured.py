@@ -53,6 +53,7 @@ def log_p():
     return logsumexp(first[:, None] + second + likelihood[None])
 
 
+@pytest.mark.slow
 def test_every_term_at_every_state():
     _, _, likelihood, means = by_hand()
     one, two = np.array(list(itertools.product(range(8), repeat=2))).T
@@ -81,6 +82,7 @@ def test_bounds_rise_towards_log_p(key):
     assert means[2] == pytest.approx(log_p(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_published_sizes():
     model = structured((28, 28), BernoulliLikelihood(), layers=3)
     layers = (392 + 1) * 200 + 2 * (200 + 1) * 200 + (200 + 1) * 392

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
+import pytest
 
 from fsb.distributions import Normal
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.networks.summary import summary
 
 
+@pytest.mark.slow
 def test_categorical_units_hold_a_fraction_of_a_bit_more():
     model = vae((4, 4), BernoulliLikelihood(), layers=2, width=20, values=10, hidden=1)
     line = summary(model, (4, 4))

@@ -136,6 +136,7 @@ def test_the_bound_is_tight_at_the_true_posterior(key):
     assert abs(samples.mean() - by_hand.log_p()) < 4 * error < 0.1
 
 
+@pytest.mark.slow
 @models("3-bernoulli-tanh")
 def test_generated_means_average_to_those_of_the_model(name, key):
     model, variables, _, by_hand = setup(name)

@@ -27,6 +27,7 @@ def test_bits_and_uniform_are_those_of_jax(shape):
     same(u, jax.random.uniform(key, shape))
 
 
+@pytest.mark.slow
 def test_the_written_out_generator_is_what_runs_here():
     key = jax.random.key(5)
     text = jax.jit(random.bits, static_argnums=1).lower(key, (8,)).as_text()
@@ -34,6 +35,7 @@ def test_the_written_out_generator_is_what_runs_here():
     same(random._threefry(jax.random.key_data(key), (257,)), jax.random.bits(key, (257,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2**31 + 5, 2**32 - 1])
 def test_folded_keys_are_those_of_jax(number):
     fold, key, legacy = jax.random.fold_in, jax.random.key(2**40 + 5), jax.random.PRNGKey(17)
@@ -71,6 +73,7 @@ def test_sharded_over_eight_devices():
     same(found, jax.random.uniform(key, (16, 5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
 def test_other_generators_are_left_to_jax(impl):
     key = jax.random.key(3, impl=impl)
@@ -95,6 +98,7 @@ def test_other_dtypes_are_left_to_jax():
             same(found, jax.random.uniform(key, (9,), dtype))
 
 
+@pytest.mark.slow
 def test_float32_noise_where_float64_is_the_default():
     with jax.enable_x64(True):
         key = jax.random.key(3)

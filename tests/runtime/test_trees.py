@@ -47,6 +47,7 @@ def derivative(t):
     return 0.25 * ((1 - t) ** 2 - t**2)
 
 
+@pytest.mark.slow
 def test_an_object_that_changed(compilations):
     model = Model(0.0)
     for t in (0.0, 5.0, 0.0, 5.0):
@@ -69,6 +70,7 @@ def test_a_global_that_changed(what, monkeypatch, compilations):
         assert draws.ravel().tolist() == pytest.approx([derivative(t)] * 2)
 
 
+@pytest.mark.slow
 def test_a_loop_compiles_once(compilations):
     for seed in range(3):
         eta = jnp.full((1, 1), 0.1 * seed)

@@ -84,6 +84,7 @@ def walk(eta, sample):
     return jnp.zeros(len(eta))
 
 
+@pytest.mark.slow
 def test_what_is_downstream_of_a_turn(key):
     losses, (site,) = bind(walk, jnp.zeros((64, 1)))(ancestral(key))
     later = np.cumsum(np.asarray(site.z)[:, ::-1, 0], 1)[:, ::-1]

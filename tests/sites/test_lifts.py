@@ -42,6 +42,7 @@ def batched(params, sample):
     return total**2
 
 
+@pytest.mark.slow
 def test_sites_of_a_mapped_model_have_the_examples_first():
     sites = {site.name: site for site in trace_sites(mapped, ETA)}
     assert {name: site.z.shape for name, site in sites.items()} == {
@@ -51,6 +52,7 @@ def test_sites_of_a_mapped_model_have_the_examples_first():
     assert sites["vmap/scan/c"].scans == ("vmap/scan",)
 
 
+@pytest.mark.slow
 def test_enumeration_of_a_mapped_model():
     np.testing.assert_allclose(
         fsb.exact_gradient(mapped, ETA), fsb.exact_gradient(batched, ETA), rtol=1e-5
@@ -65,6 +67,7 @@ def test_unbiased_means_of_a_mapped_model(make, key):
     assert (abs(draws.mean(0) - true) < 4.5 * draws.std(0) / np.sqrt(2000) + 1e-5).all()
 
 
+@pytest.mark.slow
 def test_examples_have_noise_of_their_own(key):
     loss = lambda eta, sample: fsb.vmap(lambda e, s: s("b", SPIN, e).sum(), sample)(eta)
     losses, (site,) = bind(loss, jnp.zeros((4096, 2)))(ancestral(key))
@@ -95,6 +98,7 @@ def test_replayed_values_come_back(lift, key):
     assert ((abs(site.z) < 1) & (np.sign(site.z) == site.hard)).all()
 
 
+@pytest.mark.slow
 def test_remat_is_the_function_itself(key):
     def layer(eta, sample):
         return jnp.sin(sample("b", SPIN, eta)).sum(-1)
@@ -106,6 +110,7 @@ def test_remat_is_the_function_itself(key):
     assert "remat" in str(jax.make_jaxpr(anew)(ETA, key))
 
 
+@pytest.mark.slow
 def test_a_value_held_until_a_turn(key):
     def loss(eta, sample):
         turn = lambda c, _, sample: (c, sample("b", SPIN, eta)[:, 0])
@@ -119,6 +124,7 @@ def test_a_value_held_until_a_turn(key):
     np.testing.assert_array_equal(site.z[:, 2:], drawn.z[:, 2:])
 
 
+@pytest.mark.slow
 def test_arguments_of_vmap(key):
     def loss(eta, sample):
         model = lambda scale, eta, sample: (scale * sample("b", SPIN, eta)).sum()
@@ -161,6 +167,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_line(name, key):
     call, says = MISTAKES[name]
@@ -169,6 +176,7 @@ def test_a_mistake_is_one_line(name, key):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_scan_that_agrees_with_jax(key):
     calls = []
 

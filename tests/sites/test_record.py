@@ -27,6 +27,7 @@ def values(sites):
     return {site.name: np.asarray(site.z) for site in sites}
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_name_and_not_on_the_order(key):
     runs = [bind(model_of(*order), PARAMS)(ancestral(key)) for order in ("ab", "ba", "b")]
     (_, one), (_, two), (_, alone) = runs
@@ -109,6 +110,7 @@ def test_names_that_would_share_noise_are_refused(key):
         bind(model_of(*names), dict.fromkeys(names, PARAMS["a"]))(ancestral(key))
 
 
+@pytest.mark.slow
 def test_the_mean_pass_passes_means_on():
     def loss(params, sample):
         z = sample("low", DIST, params)
@@ -130,6 +132,7 @@ def test_a_site_is_a_pytree_with_a_fixed_name_and_family():
     assert jax.tree.structure(Site("a", Bernoulli(), *leaves)) != tree
 
 
+@pytest.mark.slow
 def test_sites_cross_every_transformation(key):
     def run(params, key):
         return bind(model_of("a", "b"), params)(ancestral(key))[1]

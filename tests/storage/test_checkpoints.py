@@ -78,6 +78,7 @@ def test_every_kind_of_leaf_comes_back_bitwise(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_restores_onto_the_wanted_sharding(tmp_path):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.NamedSharding(mesh, jax.P("data"))
@@ -98,6 +99,7 @@ def test_restores_onto_the_wanted_sharding(tmp_path):
     assert len(restored["x"].devices()) == 1
 
 
+@pytest.mark.slow
 def test_keeps_the_newest_and_the_best(tmp_path):
     checkpoints = filled(tmp_path, [-5.0, -1.0, -3.0, float("nan"), None], keep_last=2, keep_best=1)
     assert checkpoints.steps() == [2, 4, 5]
@@ -111,10 +113,12 @@ def test_keeps_the_newest_and_the_best(tmp_path):
     assert again.steps() == [2, 6]
 
 
+@pytest.mark.slow
 def test_keeps_no_best_when_told(tmp_path):
     assert filled(tmp_path, [3.0, 2.0, 1.0], keep_last=1, keep_best=0).steps() == [3]
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path):
     odd = [1.0, float("inf"), float("nan"), float("-inf")]
     checkpoints = filled(tmp_path, odd, keep_last=1, keep_best=1)
@@ -122,6 +126,7 @@ def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path):
     assert checkpoints.restore(small(0), "best")[1] == 1
 
 
+@pytest.mark.slow
 def test_saving_a_step_again(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0])
     before = (tmp_path / "2" / "meta" / "metadata").stat().st_mtime_ns
@@ -132,6 +137,7 @@ def test_saving_a_step_again(tmp_path):
     assert int(checkpoints.restore(small(0))[0]["n"]) == 9
 
 
+@pytest.mark.slow
 def test_saving_a_damaged_step_again_mends_it(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0])
     largest(tmp_path / "2").write_bytes(b"")
@@ -141,6 +147,7 @@ def test_saving_a_damaged_step_again_mends_it(tmp_path):
         assert checkpoints.restore(small(0))[1] == 2
 
 
+@pytest.mark.slow
 def test_going_on_from_an_earlier_step_drops_the_later_ones(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0, 3.0], keep_last=3)
     checkpoints.save(2, small(7), 0.0)
@@ -152,6 +159,7 @@ def largest(folder):
     return max((p for p in folder.rglob("d/*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
+@pytest.mark.slow
 def test_damage_is_named_and_the_previous_one_used(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0])
     for path in [p for p in (tmp_path / "2" / "state").rglob("d/*") if p.is_file()]:
@@ -173,6 +181,7 @@ def test_damage_is_named_and_the_previous_one_used(tmp_path):
         checkpoints.restore(small(0))
 
 
+@pytest.mark.slow
 def test_the_digest_finds_what_orbax_does_not(tmp_path):
     """Another valid checkpoint's arrays under this one's record."""
     checkpoints = filled(tmp_path, [1.0, 2.0])
@@ -185,6 +194,7 @@ def test_the_digest_finds_what_orbax_does_not(tmp_path):
         checkpoints.restore(small(0))
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_found(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 9.0])
     record = tmp_path / "2" / "meta" / "metadata"
@@ -201,6 +211,7 @@ def test_a_damaged_record_is_found(tmp_path):
                 assert checkpoints.restore(small(0), which)[1] == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_another_step_is_damaged(tmp_path):
     checkpoints = filled(tmp_path, [1.0, 2.0])
     (tmp_path / "2").rename(tmp_path / "3")
@@ -250,6 +261,7 @@ def test_any_damage_to_any_file_is_harmless(tmp_path):
     assert found[1] > 20
 
 
+@pytest.mark.slow
 def test_wrong_requests(tmp_path):
     with pytest.raises(FsbError, match="no checkpoint in"):
         Checkpoints(tmp_path / "none").restore(small(0))
@@ -265,6 +277,7 @@ def test_wrong_requests(tmp_path):
         Checkpoints(tmp_path, keep_best=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -288,6 +301,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_ignored_and_cleaned(tmp_path):
     filled(tmp_path, [1.0])
     left = tmp_path / "7.orbax-checkpoint-tmp"
@@ -301,6 +315,7 @@ def test_what_a_killed_run_left_is_ignored_and_cleaned(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_nothing_is_pickled(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, everything())

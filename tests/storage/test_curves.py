@@ -88,6 +88,7 @@ def test_the_first_rise_does_not_squash_the_curve(drawn, tmp_path):
     assert axes.get_title("right") == f"lowest value: \N{MINUS SIGN}{-lowest:.4g}, below the axis"
 
 
+@pytest.mark.slow
 def test_an_even_curve_is_shown_whole(drawn, tmp_path):
     even = [{"step": step, "train_elbo": -200.0 + step} for step in range(100)]
     curves(tmp_path / "a.png", even)
@@ -96,11 +97,13 @@ def test_an_even_curve_is_shown_whole(drawn, tmp_path):
     assert axes.get_title("right") == ""
 
 
+@pytest.mark.slow
 def test_only_panels_with_numbers(drawn, tmp_path):
     curves(tmp_path / "a.png", [{"step": 1, "train_elbo": -1.0}, {"step": 2, "train_elbo": -0.5}])
     assert titles(drawn[0]) == ["ELBO"]
 
 
+@pytest.mark.slow
 def test_numbers_that_cannot_be_drawn_are_left_out(drawn, tmp_path):
     data = [
         {"step": 1, "train_elbo": float("nan"), "gradient_norm": 0.0},
@@ -128,6 +131,7 @@ def test_many_layers_in_their_order(drawn, tmp_path):
     assert shades == sorted(shades)
 
 
+@pytest.mark.slow
 def test_runs_differ_in_more_than_colour(drawn, tmp_path):
     compare_curves(tmp_path / "a.png", {f"run {i}": rows() for i in range(49)}, "test_elbo")
     (axes,) = drawn[0].axes
@@ -138,6 +142,7 @@ def test_runs_differ_in_more_than_colour(drawn, tmp_path):
     assert axes.get_ylabel() == "test ELBO [nats]"
 
 
+@pytest.mark.slow
 def test_seeds_become_a_mean_and_a_band(drawn, tmp_path):
     seeds = [
         [{"step": s, "test_elbo": float(s + shift)} for s in (1, 2, 3)] for shift in (-1, 0, 1)
@@ -152,6 +157,7 @@ def test_seeds_become_a_mean_and_a_band(drawn, tmp_path):
     assert axes.get_title("left") == "band: one standard deviation over seeds"
 
 
+@pytest.mark.slow
 def test_a_log_scale_takes_positive_numbers(drawn, tmp_path):
     run = [{"step": 1, "gradient_variance": 0.0}, {"step": 2, "gradient_variance": 1e-3}]
     compare_curves(tmp_path / "a.png", {"a": run}, "gradient_variance", ylabel="variance", log=True)

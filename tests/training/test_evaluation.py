@@ -81,6 +81,7 @@ def test_the_elbo_by_hand(parts, certain):
     assert error == pytest.approx(values.std(ddof=1) / np.sqrt(37), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_fills_the_last_batch_does_not_count(parts, certain):
     images = parts.data.test[:37]
     whole = evaluation.evaluate(parts.recipe, certain, images, jax.random.key(0))
@@ -152,6 +153,7 @@ def test_more_samples_tighten_the_bound(parts, trained):
     assert evaluation.bound(parts.recipe, trained, images, key, 5)[0] > elbo + 0.1
 
 
+@pytest.mark.slow
 def test_reconstructions_and_samples(parts, trained):
     images = parts.recipe.layout.replicate(parts.data.test[:5])
     x, mean = evaluation.reconstruct(parts.recipe, trained, images, jax.random.key(0))

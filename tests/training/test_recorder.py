@@ -53,6 +53,7 @@ def new_recorder(folder, step=0, log=None):
     return Recorder(parts, config, folder, log or no_logger(), step, Bar())
 
 
+@pytest.mark.slow
 def test_a_row_goes_to_the_file_the_bar_and_the_logger(parts, tmp_path):
     log = Listening()
     made = new_recorder(tmp_path, log=log)
@@ -87,6 +88,7 @@ def test_the_row_before_the_first_step_has_no_objective(parts, tmp_path):
     assert made.rows[0]["train_elbo"] < 0
 
 
+@pytest.mark.slow
 def test_a_resumed_record_goes_on(tmp_path):
     table = MetricsFile(tmp_path / "metrics.csv")
     for step, score in ((0, -9.0), (10, -8.0), (20, -7.0)):

@@ -25,6 +25,7 @@ def test_a_reconstruction_stands_by_its_image():
     assert mean.shape == x.shape
 
 
+@pytest.mark.slow
 def test_a_row_of_samples_shares_its_image_where_one_is_needed():
     _, (x, _, samples) = drawn(*COPY)
     rows = samples.reshape(images.ROWS, images.COLUMNS, *x.shape[1:])

@@ -43,6 +43,7 @@ def chunks(run, *cuts):
     return state
 
 
+@pytest.mark.slow
 def test_the_cuts_do_not_count(run):
     whole = chunks(run, 6)
     assert int(whole.step) == 6
@@ -66,6 +67,7 @@ def test_a_chunk_is_its_steps_one_by_one(run):
     assert float(whole.loss_sum) == pytest.approx(float(sum(losses)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_is_that_of_the_optimizer(run):
     """Momentum 0.9 by hand, on the estimates of the step's own keys."""
     parts, images, indices = run
@@ -115,6 +117,7 @@ def test_batch_norm_is_refused(run):
         jax.eval_shape(lambda: first_state(recipe, 0, parts.probe, parts.data.mean))
 
 
+@pytest.mark.slow
 def test_every_step_draws_anew(run):
     parts, images, _ = run
     state, rows = parts.first_state(), np.arange(16)
