@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import optax
 
+from fsb.constraints import known
 from fsb.errors import FsbError
+from fsb.types import Array
 
 
 def sgd(
@@ -87,13 +90,15 @@ def _visible(
     make: Callable, learning_rate: float, warmup_steps: int, decay_steps: int
 ) -> optax.GradientTransformation:
     """Puts the learning rate, and no other hyperparameter, into the optimiser's state."""
-    if not 0 < learning_rate < math.inf:
+    if known(learning_rate) and not 0 < learning_rate < math.inf:
         raise FsbError(f"learning_rate must be positive and finite, got {learning_rate}")
     rate = _schedule(learning_rate, warmup_steps, decay_steps)
     return optax.inject_hyperparams(make)(learning_rate=rate)
 
 
 def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> float | optax.Schedule:
+    if not known(warmup_steps) and not decay_steps:
+        return lambda step: learning_rate * _risen(step, warmup_steps)
     if warmup_steps < 0 or decay_steps < 0 or 0 < decay_steps <= warmup_steps:
         raise FsbError(
             "warmup_steps and decay_steps must be at least 0, and decay_steps 0 or greater than "
@@ -106,6 +111,12 @@ def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> floa
     return learning_rate
 
 
+def _risen(step: Array | int, warmup_steps: Array | int) -> Array:
+    """The share of the learning rate at a step, as ``optax.linear_schedule`` has it."""
+    share = 1 - (1 - jnp.clip(step, 0, warmup_steps) / jnp.maximum(warmup_steps, 1))
+    return jnp.where(warmup_steps > 0, share, 1.0)
+
+
 def _within(name: str, value: float) -> None:
-    if not 0 <= value < 1:
+    if known(value) and not 0 <= value < 1:
         raise FsbError(f"{name} must be in [0, 1), got {value}")

@@ -16,17 +16,20 @@ from fsb.runtime.interrupts import interrupts
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import require_package
 from fsb.training.launch import open_run, require_same, resumed
+from fsb.training.members_run import assemble_members, train_members
 from fsb.training.recorder import Recorder
 from fsb.training.setup import Parts, assemble, try_step
-from fsb.training.step import run_steps
+from fsb.training.step import chunk_length, run_steps
 
 
-def check(config: DictConfig) -> tuple[DictConfig, Parts]:
+def check(config: DictConfig) -> tuple[DictConfig, Any]:
     """Builds the run and traces one step, so that what cannot work is refused at the start."""
     if config.resume is not None:
         config = resumed(config, HydraConfig.get().overrides.task)
     require_package(config.logger)
     require_buildable(config, "logger", "folder", {})
+    if config.members is not None:
+        return config, assemble_members(config)
     parts = assemble(config)
     require_same(cast(dict, OmegaConf.to_container(config)))
     try_step(parts)
@@ -37,6 +40,9 @@ def check(config: DictConfig) -> tuple[DictConfig, Parts]:
 def main(config: DictConfig, checked: Any) -> None:
     """Train, then evaluate; all results go into the run folder."""
     config, parts = checked or check(config)
+    if config.members is not None:
+        train_members(config, parts)
+        return
     with open_run(config, parts) as (folder, log):
         train(parts, config, folder, log)
 
@@ -84,13 +90,6 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
             print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
         raise SystemExit(128 + stop)
     record.finish(state)
-
-
-def chunk_length(config: DictConfig, step: int) -> int:
-    """The number of steps from ``step`` to the next evaluation, checkpoint, or end, if sooner."""
-    stops = (config.eval_every, config.checkpoint_every)
-    left = [config.max_steps - step, *(every - step % every for every in stops)]
-    return min(config.steps_per_call, *left)
 
 
 if __name__ == "__main__":

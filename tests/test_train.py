@@ -12,6 +12,7 @@ import fsb.train
 from fsb.cli.program import preflight
 from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
+from fsb.training import setup
 from runs import TINY, finished, main, rows, state, train
 
 
@@ -34,6 +35,27 @@ def test_a_run_compiles_its_steps_once(tmp_path, caplog):
         train(tmp_path / "run", steps_per_call=6, max_steps=23, checkpoint_every=100)
     found = [text for text in caplog.messages if re.match(r"Compiling.*\brun_steps\b", text)]
     assert len(found) == 1
+
+
+@pytest.mark.slow
+def test_jobs_that_differ_in_the_seed_share_their_programs(tmp_path, caplog):
+    main(tmp_path / "first", "seed=1")
+    with jax.log_compiles():
+        main(tmp_path / "second", "seed=2")
+    found = [text for text in caplog.messages if text.startswith("Compiling")]
+    assert not found, found[:3]
+
+
+@pytest.mark.slow
+def test_old_programs_are_freed(monkeypatch):
+    freed = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: freed.append(1))
+    setup._recipe.cache_clear()
+    for rate in range(1, 2 * setup.KEPT + 1):
+        (config,) = preflight("train", [*TINY, f"optimizer.learning_rate={rate}e-4"], Train)
+        setup.assemble(config)
+    assert len(freed) == 2
+    setup._recipe.cache_clear()
 
 
 SUMMARY = (

@@ -61,7 +61,9 @@ OWN = (
 _TARGET = "_target_"
 
 
-def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+def build(
+    config: Any, key: str, *args: Any, traced: Mapping[str, Any] | None = None, **kwargs: Any
+) -> Any:
     """Builds the object that the configuration describes at a key.
 
     Everything is checked before anything is called. Inner nodes, also those in lists and groups of
@@ -72,6 +74,8 @@ def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
         and classes in its ``modules``, which are the user's own.
       key: one of ``KINDS``.
       *args, **kwargs: arguments from the program, which the configuration may not name.
+      traced: tracers of JAX that take the place of values, by full name ("estimator.delta"), after
+        these were checked.
 
     Raises:
       FsbError: if a target is of another kind or does not exist; if an argument is unknown,
@@ -83,7 +87,10 @@ def build(config: Any, key: str, *args: Any, **kwargs: Any) -> Any:
     """
 
     def make(factory: Callable, path: str, values: Mapping) -> Any:
-        return _call(factory, path, values, *((args, kwargs) if path == key else ((), {})))
+        given, named = (args, kwargs) if path == key else ((), {})
+        values = dict(_bound(factory, path, values, given, named))
+        values |= {k: v for k in values if (v := (traced or {}).get(f"{path}.{k}")) is not None}
+        return _call(factory, path, values, given, named)
 
     verify(config, key)
     return _visit(config, key, make)
@@ -167,7 +174,6 @@ def _bound(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: M
 
 
 def _call(factory: Callable, path: str, values: Mapping, args: tuple, kwargs: Mapping) -> Any:
-    values = _bound(factory, path, values, args, kwargs)
     try:
         return factory(*args, **values, **kwargs)
     except FsbError as error:

@@ -68,6 +68,7 @@ class Train:
     likelihood: str | None = None
     eval_batch_size: Count = 512
     on_divergence: Literal["stop", "warn"] = "stop"
+    members: dict[str, list] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from fsb.errors import FsbError
 from fsb.sites import Site, collect_sites, mean
 
 
+@functools.lru_cache(maxsize=8)
 def summary(model: Any, shape: tuple[int, ...]) -> str:
     """The parameters, layers and latent bits of a model, from its shapes alone.
 

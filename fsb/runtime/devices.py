@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +51,14 @@ def layout(devices: int | None = None) -> Layout:
         raise FsbError(f"devices={count}: only {len(there)} available ({there[0].device_kind})")
     mesh = jax.make_mesh((count,), ("batch",), (AxisType.Auto,), devices=there[:count])
     return Layout(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def free_memory() -> int:
+    """Bytes that the first device can still take; those of the machine where it is a CPU."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _put(array: Any, sharding: NamedSharding) -> Array:

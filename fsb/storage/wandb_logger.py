@@ -43,7 +43,7 @@ class WandbLogger:
             "silent": True,
         }
         run = {**run, "dir": str(folder), "config": config, "id": _identity(folder)}
-        run["reinit"] = "finish_previous"  # the runs of a sweep share a process
+        run["reinit"] = "create_new"  # the members of a sweep log side by side
         run["settings"] = wandb.Settings(**settings)
         if mode == "online":
             self._guarded(lambda: self._start_online(run), "going on offline")

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fsb.cli.factory import build
+from fsb.cli.members import Member
 from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
@@ -23,7 +24,7 @@ from fsb.runtime.xla import compilation_cache
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import Logger
-from fsb.storage.run_folder import locked, new_run_folder, read_summary
+from fsb.storage.run_folder import locked, new_folder, new_run_folder, read_summary
 from fsb.training.recorder import require_rows
 from fsb.training.setup import Parts
 
@@ -119,6 +120,38 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
         until_the_end.callback(log.finish)
         yield folder, log
     leave()
+
+
+@contextlib.contextmanager
+def open_members(
+    config: DictConfig, members: Sequence[Member]
+) -> Iterator[tuple[Path, list[tuple[Path, Logger]]]]:
+    """Makes the folder of a sweep, and in it a run folder for each member.
+
+    Yields:
+      The folder of the sweep; of each member, its run folder and logger.
+
+    Raises:
+      FsbError: if a folder cannot be made or holds something already.
+    """
+    compilation_cache(config.compilation_cache)
+    hydra = HydraConfig.get()
+    chosen = any(".dir=" in override for override in hydra.overrides.hydra)
+    folder = new_folder(hydra.runtime.output_dir, exact=chosen, claim=members[0].name)
+    write_text_atomic(folder / "members.yaml", OmegaConf.to_yaml(config.members))
+    with contextlib.ExitStack() as until_the_end:
+        opened = []
+        for member in members:
+            own = new_run_folder(folder / member.name)
+            until_the_end.enter_context(locked(own))
+            write_text_atomic(own / "config.yaml", OmegaConf.to_yaml(member.config, resolve=True))
+            plain: Any = OmegaConf.to_container(member.config, resolve=True)
+            if "group" in plain["logger"]:
+                plain["logger"]["group"] = plain["logger"]["group"] or folder.name
+            log = build(plain, "logger", own, plain)
+            until_the_end.callback(log.finish)
+            opened.append((own, log))
+        yield folder, opened
 
 
 def _claimed(config: DictConfig) -> Path:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,11 @@ class Recorder:
         log: Logger,
         step: int,
         bar: Any = None,
+        statistics: Callable = gradient_statistics,
     ):
         self.parts, self.config, self.folder, self.log = parts, config, folder, log
         self.title = f"{parts.data.name} {factory_name(config.estimator) or 'estimator'}"
+        self._statistics = statistics
         self.bar = bar or Progress(self.title, config.max_steps, step)
         self.table = MetricsFile(folder / "metrics.csv")
         self.table.truncate(step)
@@ -85,9 +87,9 @@ class Recorder:
     def show(self, step: int, elbo: float) -> None:
         """Updates the progress bar after a chunk of steps whose mean ELBO was ``elbo``."""
         self.bar.update(step, **{"train ELBO": elbo})
-        self._check(step, elbo)
+        self.check(step, elbo)
 
-    def _check(self, step: int, elbo: float) -> None:
+    def check(self, step: int, elbo: float) -> None:
         """Refuses to go on if the run has diverged, or its folder was moved away."""
         if identity(self.folder) != self._identity:
             raise FsbError(f"run folder {self.folder} was moved or deleted during the run")
@@ -118,7 +120,7 @@ class Recorder:
         row["wall_seconds"] = time.monotonic() - self._start
         self.table.append(row)
         self.rows.append({name: value for name, value in row.items() if value is not None})
-        self._check(row["step"], row["train_elbo"])
+        self.check(row["step"], row["train_elbo"])
         pictures = {}
         if self.log.pictures:
             pictures = images.grids(self.parts, variables(self.parts, state, self._batch))
@@ -171,7 +173,7 @@ class Recorder:
         row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
         layers = ("kl_", "active_", "collapsed_")
         row |= {name: v for name, v in results["test"].items() if name.startswith(layers)}
-        gradients = gradient_statistics(parts.recipe, state, self._probe, key)
+        gradients = self._statistics(parts.recipe, state, self._probe, key)
         row |= {name: float(value) for name, value in gradients.items()}
         return row | {"learning_rate": learning_rate(state.opt_state)}
 

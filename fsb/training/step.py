@@ -158,6 +158,13 @@ def run_steps(
     return jax.lax.fori_loop(0, count, body, train)
 
 
+def chunk_length(config: Any, step: int) -> int:
+    """The number of steps from ``step`` to the next evaluation, checkpoint, or end, if sooner."""
+    stops = (config.eval_every, config.checkpoint_every)
+    left = [config.max_steps - step, *(every - step % every for every in stops)]
+    return min(config.steps_per_call, *left)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def gradient_statistics(
     recipe: Recipe, train: TrainState, images: Array, key: Array, draws: int = 10

@@ -1,12 +1,14 @@
 """Small errors in the training loop, in one step, in a resumed run, and in what is recorded."""
 
-RESUME = "test_resume.py -k not process and not slow and not learned"
+RESUME = "test_resume.py -k not process and not learned"
 ERRORS = "test_errors.py -k cannot_go_on"
 STEP, RECORDER, EVALUATION = (
     f"training/test_{name}.py" for name in ("step", "recorder", "evaluation")
 )
 SETUP = "cli/test_compose.py -k likelihood"
 LOOP, ONE, RECORD = "train.py", "training/step.py", "training/recorder.py"
+
+MEMBERS, OWN = "training/members.py", "training/test_members.py -k not cannot"
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("resume: from step 0", LOOP, "state, step = checkpoints.restore(state)",
@@ -17,7 +19,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "        if False:\n            with", RESUME),
     ("interrupt: exit code of the signal alone", LOOP, "SystemExit(128 + stop)",
      "SystemExit(stop)", RESUME),
-    ("loop: chunks run past an evaluation", LOOP, "(config.eval_every, config.checkpoint_every)",
+    ("loop: chunks run past an evaluation", ONE, "(config.eval_every, config.checkpoint_every)",
      "(config.checkpoint_every,)", RESUME),
     ("loop: last step not saved", LOOP, "if last or step % config.checkpoint_every == 0:",
      "if step % config.checkpoint_every == 0:", RESUME),
@@ -48,4 +50,25 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      ERRORS),
     ("likelihood: any binarisation", "training/setup.py",
      "if binarisations != LIKELIHOODS[natural][1]:", "if False:", SETUP),
+    # the members of a sweep
+    ("members: one seed for all", MEMBERS, "[m.config.seed for m in members]",
+     "[members[0].config.seed for m in members]", OWN),
+    ("members: the settings of the first", MEMBERS, "[m.values[name] for m in members]",
+     "[members[0].values[name] for m in members]", OWN),
+    ("members: batches in the order of the first", MEMBERS, "order(together.of(i).key",
+     "order(together.of(0).key", OWN),
+    ("members: one that diverged goes on", MEMBERS, "jnp.where(alive, new, old)", "new", OWN),
+    ("members: blocks forget their seeds", MEMBERS, "settings, self.seeds[which])",
+     "settings, self.seeds[: len(members)])", OWN),
+    ("members: the worst for the best", "training/members_run.py", "best = max(good",
+     "best = min(good", OWN),
+    ("members: the variance of the first", "training/members_run.py",
+     "{name: x[index] for name, x in together.settings.items()}",
+     "{name: x[0] for name, x in together.settings.items()}", OWN),
+    ("optimizers: warm-up of members a step late", "optimizers.py", "jnp.clip(step, 0,",
+     "jnp.clip(step - 1, 0,", OWN),
+    ("recipes: shared by all learning rates", "training/setup.py",
+     'RECIPE = ["model", "objective", "estimator", "optimizer", "control_optimizer"]',
+     'RECIPE = ["model", "objective", "estimator", "control_optimizer"]',
+     "test_train.py -k whole_folder"),
 )  # fmt: skip
