@@ -85,16 +85,13 @@ class Programs:
             one = lambda v, s: estimate(recipe(v), s, images, s.key)
             return over(one)(values, states)
 
-        def run(
-            values: PyTree, states: TrainState, alive: Array, images: Array, rows: Array, count: Any
-        ) -> TrainState:
-            def one(v, state, rows, alive):
-                new = step(recipe(v), state, jnp.take(images, rows, axis=0))
-                return jax.tree.map(functools.partial(_where, alive), new, state)
+        def run(values: PyTree, states: TrainState, images: Array, rows: Array, count: Any) -> Any:
+            def one(v, state, rows):
+                return step(recipe(v), state, jnp.take(images, rows, axis=0))
 
             def body(i, states):
-                rows_now, number = jax.lax.optimization_barrier((rows[i], states.step))
-                return over(one)(values, states._replace(step=number), rows_now, alive)
+                now, number = jax.lax.optimization_barrier((rows[i], states.step))
+                return over(one)(values, states._replace(step=number), now)
 
             return jax.lax.fori_loop(0, count, body, states)
 
@@ -112,12 +109,6 @@ class Programs:
     def put(self, tree: PyTree) -> PyTree:
         """Spreads members over the devices, where their number allows it."""
         return jax.tree.map(lambda x: jax.device_put(x, self._put), tree)
-
-
-def _where(alive: Array, new: Array, old: Array) -> Array:
-    if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
-        return old  # a run's key never changes
-    return jnp.where(alive, new, old)
 
 
 def try_members(together: Block) -> None:

@@ -141,7 +141,7 @@ def _train(
             steps = chunk_length(config, step)
             before = np.asarray(states.loss_sum)
             taken = programs.put_rows(rows(step, steps))
-            states = programs.run(settings, states, programs.put(alive), images, taken, steps)
+            states = programs.run(settings, states, images, taken, steps)
             step += steps
             elbos = (before - np.asarray(states.loss_sum)) / steps
             bar.update(step, **{"best train ELBO": float(np.max(elbos[alive]))})

@@ -57,7 +57,6 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "[members[0].values[name] for m in members]", OWN),
     ("members: batches in the order of the first", MEMBERS, "order(together.of(i).key",
      "order(together.of(0).key", OWN),
-    ("members: one that diverged goes on", MEMBERS, "jnp.where(alive, new, old)", "new", OWN),
     ("members: blocks forget their seeds", MEMBERS, "settings, self.seeds[which])",
      "settings, self.seeds[: len(members)])", OWN),
     ("members: the worst for the best", "training/members_run.py", "best = max(good",
