@@ -18,6 +18,7 @@ from fsb.storage.loggers import require_package
 from fsb.training.launch import open_run, require_same, resumed
 from fsb.training.members_run import assemble_members, train_members
 from fsb.training.recorder import Recorder
+from fsb.training.results import affordable
 from fsb.training.setup import Parts, assemble, try_step
 from fsb.training.step import chunk_length, run_steps
 
@@ -31,6 +32,9 @@ def check(config: DictConfig) -> tuple[DictConfig, Any]:
     if config.members is not None:
         return config, assemble_members(config)
     parts = assemble(config)
+    if config.eval_examples is None:
+        count = affordable(parts, config.eval_batch_size)
+        config = cast(DictConfig, OmegaConf.merge(config, {"eval_examples": count}))
     require_same(cast(dict, OmegaConf.to_container(config)))
     try_step(parts)
     return config, parts

@@ -53,7 +53,7 @@ class Train:
     batch_size: Count
     steps_per_call: Annotated[int, Ge(1), Le(10**6)]
     eval_every: Count
-    eval_examples: Count
+    eval_examples: Count | None
     bound_samples: list[Count]
     checkpoint_every: Count
     keep_last: Count

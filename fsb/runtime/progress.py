@@ -59,9 +59,17 @@ class Progress:
     def update(self, step: int, **fields: Any) -> None:
         """Reports that ``step`` steps are done; a field keeps its value until it is given again."""
         self.step, self._now = int(step), self._clock()
-        self._fields |= fields
         if self._first is None:
             self._first = (self.step, self._now)
+        self._show(fields)
+
+    def note(self, **fields: Any) -> None:
+        """Shows what is done between two steps, such as an evaluation; None takes a field away."""
+        self._now = self._clock()
+        self._show(fields)
+
+    def _show(self, fields: dict[str, Any]) -> None:
+        self._fields = {k: v for k, v in (self._fields | fields).items() if v is not None}
         if self._bar is not None:
             self._bar.update(self._task, completed=self.step, numbers=self._numbers())
         elif not self._silent and (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,14 @@ def evidence_of(
 
 
 def evaluate(
-    recipe: Recipe, variables: PyTree, images: np.ndarray, key: Array, batch: int = 512
+    recipe: Recipe,
+    variables: PyTree,
+    images: np.ndarray,
+    key: Array,
+    batch: int = 512,
+    note: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
-    """Evaluates stored images [N, ...] with one hard sample each.
+    """Evaluates stored images [N, ...] with one hard sample each; notes how many are done.
 
     Returns:
       elbo, elbo_se: the mean over the images and its standard error, in nats.
@@ -41,6 +47,7 @@ def evaluate(
     for number, (part, weight) in enumerate(_batches(recipe, images, batch)):
         sums = _sums(recipe, variables, part, weight, jax.random.fold_in(key, number))
         total = sums if total is None else _added(total, sums)
+        note(min((number + 1) * batch, len(images)))
     sums = jax.device_get(total)
     count = len(images)
     mean = float(sums["elbo"]) / count
@@ -53,6 +60,21 @@ def evaluate(
         out[f"active_{layer}"] = int((variance > ACTIVE).sum())
     alive = [layer for layer in range(1, len(sums["units"]) + 1) if out[f"active_{layer}"]]
     return out | {"collapsed_layers": len(sums["units"]) - max(alive, default=0)}
+
+
+def operations(recipe: Recipe, variables: PyTree, images: Any, batch: int) -> float:
+    """Floating-point operations of ``evaluate`` for one image, as the compiler counts them.
+
+    Args:
+      variables: arrays, or their shapes.
+      images: stored images [N, ...]; only their shape matters.
+    """
+    batch = -(-min(batch, len(images)) // recipe.layout.size) * recipe.layout.size
+    some = jax.ShapeDtypeStruct((batch, *images.shape[1:]), images.dtype)
+    weight = jax.ShapeDtypeStruct((batch,), "float32")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    cost = _sums.lower(recipe, variables, some, weight, key).cost_analysis()
+    return (cost or {}).get("flops", 0.0) / batch
 
 
 def bound(

@@ -31,6 +31,7 @@ from fsb.training.members import (
     try_members,
 )
 from fsb.training.recorder import Recorder
+from fsb.training.results import affordable
 from fsb.training.setup import assemble
 from fsb.training.step import TrainState, chunk_length
 
@@ -48,6 +49,10 @@ def assemble_members(config: DictConfig) -> Block:
         raise FsbError("members: share the devices of one process; leave distributed out")
     found = members(config)
     together = block(assemble(found[0].config), found)
+    if config.eval_examples is None:
+        count = affordable(together.parts, config.eval_batch_size)
+        for member in found:
+            member.config.eval_examples = count
     try_members(together)
     return together
 
@@ -82,7 +87,9 @@ def train_members(config: DictConfig, together: Block) -> None:
         compare_curves(folder / "curves.png", rows, "valid_elbo", folder.name, "validation ELBO")
         best = max(good, key=good.__getitem__)
         write_json_atomic(folder / "summary.json", {"best": best, "members": table})
-        shutil.copytree(folder / best, folder / "best", ignore=shutil.ignore_patterns(".owner"))
+        shutil.copytree(
+            folder / best, folder / "best", ignore=shutil.ignore_patterns(".owner", "wandb")
+        )
         print(f"best by validation ELBO ({good[best]:.2f}): {folder / best}")
 
 
@@ -182,3 +189,6 @@ class _Quiet:
 
     def update(self, step: int, **fields: Any) -> None:
         pass
+
+    def note(self, **fields: Any) -> None:
+        self._bar.note(**fields)

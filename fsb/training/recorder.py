@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 import warnings
@@ -157,6 +158,9 @@ class Recorder:
         numbers = ", ".join(f"{name} {summary[name]:.2f}" for name in names)
         print(f"{self.title}: {numbers}\n{self.folder}")
 
+    def _note(self, split: str, count: int, done: int) -> None:
+        self.bar.note(evaluating=f"{split} {done}/{count}")
+
     def _evaluated(self, state: TrainState) -> dict[str, Any]:
         """The row of the current step, without the times."""
         parts, step = self.parts, int(state.step)
@@ -165,8 +169,12 @@ class Recorder:
         results = {}
         for number, split in enumerate(("train", "valid", "test")):
             some = subset(getattr(data, split), self.config.eval_examples)
+            note = functools.partial(self._note, split, len(some))
             split_key = jax.random.fold_in(key, number)
-            results[split] = evaluation.evaluate(parts.recipe, now, some, split_key, self._batch)
+            results[split] = evaluation.evaluate(
+                parts.recipe, now, some, split_key, self._batch, note
+            )
+        self.bar.note(evaluating=None)
         row: dict[str, Any] = {"step": step, "epoch": step * parts.batch_size / len(data.train)}
         steps = step - (self.rows[-1]["step"] if self.rows else 0)
         row["train_objective"] = -float(state.loss_sum) / steps if steps else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from fsb.objectives import bits_per_dimension
@@ -13,12 +14,31 @@ from fsb.training.setup import Parts
 from fsb.training.step import TrainState
 from fsb.types import PyTree
 
+MOST = 10_000
+OPERATIONS = {"cpu": 1e12}
+
 
 def subset(images: np.ndarray, most: int) -> np.ndarray:
     """At most ``most`` of the images, evenly spaced, since a set may be sorted by class."""
     if len(images) <= most:
         return images
     return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
+
+
+def affordable(parts: Parts, batch: int) -> int:
+    """The images of each split behind a logged ELBO, where eval_examples does not say it.
+
+    10,000, or fewer where these would take more than ``OPERATIONS``: half a minute on two cores of
+    a CPU for the three splits, and less on an accelerator.
+    """
+    state = jax.eval_shape(lambda: parts.first_state())
+    found, key = {"params": state.params, "constants": state.constants}, jax.random.key(0)
+    if getattr(parts.recipe.model, "mixes_examples", False):
+        measure = lambda found: evaluation.statistics(parts.recipe, found, parts.probe, key)
+        found |= jax.eval_shape(measure, found)
+    one = evaluation.operations(parts.recipe, found, parts.data.train, batch)
+    budget = OPERATIONS.get(jax.default_backend(), 1e15)
+    return max(1, min(MOST, int(budget / max(one, 1.0) / 3)))
 
 
 def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:

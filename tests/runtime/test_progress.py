@@ -52,6 +52,19 @@ def test_lines_where_there_is_no_terminal():
     assert len(lines) == 4
 
 
+def test_what_is_done_between_two_steps():
+    clock, out = Clock(), io.StringIO()
+    with Progress("p", 10, every=10.0, stream=out, clock=clock) as progress:
+        for done in (0, 5):
+            clock.now += 10.0
+            progress.note(evaluating=f"test {done}/9")
+        assert progress.steps_per_second is None
+        progress.note(evaluating=None)
+        progress.update(10)
+    lines = [line.rpartition(" | ")[2] for line in out.getvalue().splitlines()]
+    assert lines == ["evaluating test 0/9", "evaluating test 5/9", "? left"]
+
+
 def test_the_end_is_not_told_twice():
     out = io.StringIO()
     with Progress("p", 10, every=0.0, stream=out) as progress:

@@ -75,7 +75,7 @@ def test_what_a_run_gets(fake, tmp_path):
     assert init["project"] == "p"
     assert init["tags"] == ["a"]
     assert init["dir"] == str(tmp_path)
-    assert init["reinit"] == "finish_previous"
+    assert init["reinit"] == "create_new"
 
 
 def test_a_group_of_ones_own(fake, tmp_path):

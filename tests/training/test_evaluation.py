@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
 
+import fsb.train
+from fsb.cli.saved import load_run_config
+from fsb.cli.schema import Train
 from fsb.sites import ancestral, collect_sites
-from fsb.training import evaluation
-from runs import assembled
+from fsb.training import evaluation, results
+from runs import assembled, main
 
 OPTIONS = ("data.binarisation=threshold", "model.layers=1")
 
@@ -164,3 +167,24 @@ def test_reconstructions_and_samples(parts, trained):
     assert samples.shape == (9, 8, 8)
     assert 0 <= samples.min() <= samples.max() <= 1
     assert not np.array_equal(samples[0], samples[1])
+
+
+@pytest.mark.slow
+def test_a_large_network_is_judged_by_fewer_images(monkeypatch):
+    parts, _ = assembled()
+    assert results.affordable(parts, 64) == results.MOST
+    state = parts.first_state()
+    found = {"params": state.params, "constants": state.constants}
+    one = evaluation.operations(parts.recipe, found, parts.data.train, 64)
+    products = sum(x.size for x in jax.tree.leaves(state.params) if x.ndim == 2)
+    assert 2 * products < one < 20 * products + 10_000
+    monkeypatch.setitem(results.OPERATIONS, "cpu", 3 * 7.5 * one)
+    assert results.affordable(parts, 64) == 7
+
+
+@pytest.mark.slow
+def test_what_is_affordable_stands_in_the_configuration(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fsb.train, "affordable", lambda parts, batch: 17)
+    folder = main(tmp_path / "run", "eval_examples=null", "max_steps=10")
+    assert load_run_config(folder, Train).eval_examples == 17
+    assert "evaluating" not in (folder / "metrics.csv").read_text()
