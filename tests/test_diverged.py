@@ -19,6 +19,9 @@ class Silent:
 
     steps_per_second = None
 
+    def note(self, **fields):
+        pass
+
     def update(self, step, **fields):
         pass
 
