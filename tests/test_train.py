@@ -58,6 +58,18 @@ def test_old_programs_are_freed(monkeypatch):
     setup._recipe.cache_clear()
 
 
+@pytest.mark.slow
+def test_own_modules_are_built_anew(tmp_path, monkeypatch):
+    (tmp_path / "own_rules.py").write_text("import fsb\n\ndef mine():\n    return fsb.st()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    given = ["modules=[own_rules]", "estimator._target_=own_rules.mine", "estimator=st"]
+    (config,) = preflight("train", [*TINY, *given], Train)
+    one, other = setup.assemble(config).recipe, setup.assemble(config).recipe
+    assert one.estimator is not other.estimator
+    (config,) = preflight("train", [*TINY], Train)
+    assert setup.assemble(config).recipe is setup.assemble(config).recipe
+
+
 SUMMARY = (
     *("train_elbo", "test_elbo", "test_bound_2", "steps", "steps_per_second", "wall_seconds"),
     *("parameters", "estimator", "data", "model", "seed", "git_commit", "device", "versions"),

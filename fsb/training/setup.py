@@ -105,6 +105,8 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
         )
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(config, [*RECIPE]))
     natural, preprocess = data.preprocess.likelihood, data.preprocess.apply
+    if config.modules:  # the user's own code may have changed since the last job
+        _recipe.cache_clear()
     recipe = _recipe(settings, data.shape, natural, preprocess, mesh)
     return Parts(data, recipe, batch_size, config.seed)
 
@@ -114,7 +116,7 @@ def _recipe(
     settings: str, shape: tuple[int, ...], natural: str, preprocess: Callable, mesh: Layout
 ) -> Recipe:
     """The recipe of these settings; jobs of a sweep that share it share its programs as well."""
-    if _recipe.cache_info().misses % KEPT == 0:
+    if _recipe.cache_info().misses % KEPT == 1:
         jax.clear_caches()  # programs of recipes that are gone
     config = cast(DictConfig, OmegaConf.create(settings))
     likelihood = _likelihood(config.get("likelihood"), natural)
