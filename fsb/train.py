@@ -29,7 +29,7 @@ def check(config: DictConfig) -> tuple[DictConfig, Any]:
         config = resumed(config, HydraConfig.get().overrides.task)
     require_package(config.logger)
     require_buildable(config, "logger", "folder", {})
-    if config.members is not None:
+    if config.get("members") is not None:
         return config, assemble_members(config)
     parts = assemble(config)
     if config.eval_examples is None:
@@ -44,7 +44,7 @@ def check(config: DictConfig) -> tuple[DictConfig, Any]:
 def main(config: DictConfig, checked: Any) -> None:
     """Train, then evaluate; all results go into the run folder."""
     config, parts = checked or check(config)
-    if config.members is not None:
+    if config.get("members") is not None:
         train_members(config, parts)
         return
     with open_run(config, parts) as (folder, log):

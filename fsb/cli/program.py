@@ -83,6 +83,10 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
                 # In a sweep the launcher notes it and goes on with the next job.
                 told = _Told if sweep else SystemExit
                 raise told(error.exit_code) from None
+            except KeyboardInterrupt:
+                with contextlib.suppress(OSError):
+                    Path(hydra.runtime.output_dir).rmdir()  # if it holds nothing yet
+                raise
             except Exception:  # of a collective, say; Hydra would print a line of its own
                 await_reason()
                 raise

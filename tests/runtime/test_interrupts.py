@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,7 +138,9 @@ def test_ctrl_c_at_the_start_is_one_line(tmp_path):
     run = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
     )
-    time.sleep(1.5)  # while it imports
+    maps = Path(f"/proc/{run.pid}/maps")
+    while "jaxlib" not in maps.read_text():  # it imports
+        time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (130, "fsb: interrupted\n")
