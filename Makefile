@@ -6,7 +6,7 @@ ARGS ?=
 TESTS := $(RUN) -m pytest -n auto --no-loadscope-reorder
 # Run with the types and shapes of every call checked: each estimator, family and network is here.
 TYPED := tests/distributions tests/sites tests/networks tests/estimators/test_contract.py
-TYPED += tests/test_arguments.py tests/test_diagnostics.py tests/test_objectives.py
+TYPED += tests/test_diagnostics.py tests/test_objectives.py
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
