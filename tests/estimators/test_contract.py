@@ -40,10 +40,6 @@ LOCAL = pytest.mark.parametrize(
 PICKY = pytest.mark.parametrize(
     "row", **named([row for row in ROWS if len(row.serves) < 3], slow_repeats=True)
 )
-FIRST = pytest.mark.parametrize("row", **named([row for row in ROWS if not row.variant]))
-EVERY_FIRST = pytest.mark.parametrize(
-    "row", **named([row for row in ROWS if not row.variant], slow_but_few=True)
-)
 EVERY_BERNOULLI = pytest.mark.parametrize(
     "row", **named(BERNOULLI_ROWS, slow_repeats=True, slow_but_few=True)
 )
@@ -75,8 +71,8 @@ def loss_for(row):
 
 
 @functools.cache
-def compiled(row, loss=None):
-    return jax.jit(estimate(row.make(), loss or loss_for(row)))
+def compiled(row):
+    return jax.jit(estimate(row.make(), loss_for(row)))
 
 
 def assert_close(a, b, rtol=1e-5, atol=1e-6):
@@ -126,7 +122,7 @@ def test_a_pure_function_of_params_and_key(row):
 
 
 @pytest.mark.slow
-@FIRST
+@pytest.mark.parametrize("row", **named(ROWS))
 def test_compiled_or_not(row):
     eager = estimate(row.make(), loss_for(row))(PARAMS, KEY)
     assert_close(compiled(row)(PARAMS, KEY), eager)
@@ -158,7 +154,7 @@ def test_gradients_add_up(row):
     assert_close(grads3, {**grads, "scale": grads["scale"] + 1 / BATCH}, atol=1e-5)
 
 
-@EVERY_FIRST
+@EVERY
 def test_one_example_with_one_unit_in_an_optax_loop(row):
     """Every estimator finds its way down a linear loss, in a user's own loop."""
 
@@ -185,7 +181,7 @@ def test_one_example_with_one_unit_in_an_optax_loop(row):
 
 
 @pytest.mark.slow
-@FIRST
+@EVERY
 def test_gradients_have_the_dtype_of_the_params(row):
     one = estimate(row.make(), loss_for(row))
     with jax.enable_x64(True):
@@ -204,25 +200,6 @@ def test_gradients_have_the_dtype_of_the_params(row):
 @EVERY_BERNOULLI
 def test_certain_units(row):
     """Finite everywhere, and no gradient where a unit is certain (but for the identity's)."""
-    logits = jnp.float32([[1000, -1000], [np.inf, -np.inf], [np.inf, 0.5], [-1000, np.inf]])
-    params = dict(PARAMS, eta=PARAMS["eta"].at[:4].set(logits))
-    keys = [KEY, *jax.random.split(KEY, 3)]
-    loss = None if loss_for(row) is boolean_loss else boolean_loss
-    results = [compiled(row, loss)(params, key) for key in keys]
-    uncertain = np.ones((BATCH, 2), bool)
-    uncertain[:4] = [[False] * 2, [False] * 2, [False, True], [False] * 2]
-    for value, grads in results:
-        assert np.isfinite(value)
-        assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
-        if row.name != "deterministic_st-identity":
-            np.testing.assert_array_equal(grads["eta"][~uncertain], 0)
-    assert np.any([grads["eta"][uncertain] for _, grads in results], 0).mean() > 0.7
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["st", "darn", "zgr", "reinforce", "disarm", "rebar"])
-def test_certain_units_in_other_encodings_with_their_density_in_the_loss(name):
-    (row,) = (row for row in ROWS if row.name == name)
     encodings = (o.ZERO_ONE, o.QUARTER, (-0.42, 0.42))
     logits = jnp.float32([[1000, -1000], [np.inf, -np.inf], [np.inf, 0.5]])
     params = {str(e): logits for e in encodings}
@@ -232,7 +209,9 @@ def test_certain_units_in_other_encodings_with_their_density_in_the_loss(name):
         for encoding in encodings:
             dist, eta = fsb.Bernoulli(*encoding), params[str(encoding)]
             z = sample(str(encoding), dist, eta)
-            total = total + jnp.sin(3 * z).sum(-1) * (1 + total) + dist.log_prob(eta, z)[:, 0]
+            total = total + jnp.sin(3 * z).sum(-1) * (1 + total)
+            if row.forward == "hard":
+                total = total + dist.log_prob(eta, z)[:, 0]
         above = 1000 * jnp.sign(logits) * (1 + z**2)
         return total + sample("above", fsb.Bernoulli(), above).sum(-1)
 
@@ -240,13 +219,17 @@ def test_certain_units_in_other_encodings_with_their_density_in_the_loss(name):
     value, grads = jax.jit(jax.vmap(estimate(row.make(), loss), (None, 0)))(params, keys)
     assert np.isfinite(value).all()
     for g in jax.tree.leaves(grads):
-        np.testing.assert_array_equal(g.reshape(16, 6)[:, :5], 0)
-        assert np.isfinite(g[:, 2, 1]).all()
-        assert g[:, 2, 1].any()
+        certain, uncertain = g.reshape(16, 6)[:, :5], g[:, 2, 1]
+        assert np.isfinite(uncertain).all()
+        assert uncertain.any()
+        if row.name == "deterministic_st-identity":
+            assert np.isfinite(certain).all()
+        else:
+            np.testing.assert_array_equal(certain, 0)
 
 
 @pytest.mark.slow
-@FIRST
+@EVERY
 def test_sharded_over_eight_devices(row):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     axes = {"eta": ("batch",), "scale": ("batch",), "w": (), "probe": (None, "batch")}
