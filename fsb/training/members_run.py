@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,21 @@ def _train(
         alive = np.ones(count, bool)
         states = programs.first(settings, programs.put(together.seeds), probe, parts.data.mean)
 
+        @contextlib.contextmanager
+        def unless_diverged(index: int) -> Iterator[None]:
+            try:
+                yield
+            except Diverged as error:
+                alive[index] = False
+                print(f"{together.members[index].name}: {error}")
+
         def for_each(action: Callable[[int, TrainState], Any], states: TrainState) -> None:
             """Calls ``action(index, state)`` for the members that are alive."""
             here = jax.device_get(states._replace(key=jax.random.key_data(states.key)))
             here = here._replace(key=jax.random.wrap_key_data(here.key))
             for i in map(int, np.flatnonzero(alive)):
-                try:
+                with unless_diverged(i):
                     action(i, member_state(here, i, parts))
-                except Diverged as error:
-                    alive[i] = False
-                    print(f"{together.members[i].name}: {error}")
 
         def log_rows(states: TrainState) -> TrainState:
             for_each(lambda i, state: records[i].log_row(state), states)
@@ -153,11 +158,8 @@ def _train(
             elbos = (before - np.asarray(states.loss_sum)) / steps
             bar.update(step, **{"best train ELBO": float(np.max(elbos[alive]))})
             for i in map(int, np.flatnonzero(alive)):
-                try:
+                with unless_diverged(i):
                     records[i].check(step, float(elbos[i]))
-                except Diverged as error:
-                    alive[i] = False
-                    print(f"{together.members[i].name}: {error}")
             last = step == config.max_steps
             if last or step % config.eval_every == 0:
                 states = log_rows(states)
