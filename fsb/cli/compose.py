@@ -22,8 +22,9 @@ import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.utils import setup_globals
@@ -80,8 +81,31 @@ def run(
     config_name: str,
 ) -> None:
     """Runs ``job`` once or in a sweep, or prints help; exceptions of the job are not caught."""
+    if args.help:
+        loader, name = _Loader(_search_path(configs, args)), args.config_name or config_name
+        with _explained(loader, name):
+            Hydra("fsb", loader).app_help(name, parser, args)
+        raise SystemExit(0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints them, and exits with 1
     _run_hydra(args, parser, job, str(configs), config_name)
+
+
+class _Loader(ConfigLoaderImpl):
+    """Lists a group without copying every configuration, which --help asks for a hundred times."""
+
+    def get_group_options(self, group_name: str, *kind: Any, **named: Any) -> list[str]:
+        return self.repository.get_group_options(group_name, *kind, **named)
+
+
+def _search_path(configs: Path, args: argparse.Namespace) -> ConfigSearchPath:
+    """Where configurations are looked for."""
+    version.setbase("1.3")
+    setup_globals()
+    path = create_config_search_path(str(Path(args.config_path or configs).absolute()))
+    if args.config_dir is not None:
+        folder = f"file://{Path(args.config_dir).absolute()}"
+        path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
+    return path
 
 
 def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterator[DictConfig]:
@@ -92,13 +116,8 @@ def compose(configs: Path, config_name: str, args: argparse.Namespace) -> Iterat
     Raises:
       FsbError: if a configuration cannot be composed.
     """
-    version.setbase("1.3")
-    setup_globals()
-    path = create_config_search_path(str(Path(args.config_path or configs).absolute()))
-    if args.config_dir is not None:
-        folder = f"file://{Path(args.config_dir).absolute()}"
-        path.prepend("command-line", folder, SearchPathQuery(provider="schema"))
-    loader, name, line = ConfigLoaderImpl(path), args.config_name or config_name, args.overrides
+    loader = ConfigLoaderImpl(_search_path(configs, args))
+    name, line = args.config_name or config_name, args.overrides
     with _explained(loader, name):
         given = OverridesParser.create(loader).parse_overrides(line)
         options = functools.cache(lambda key: loader.get_group_options(key, None, name, line))

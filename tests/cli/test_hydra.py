@@ -9,7 +9,9 @@ import hydra
 import pytest
 from hydra._internal import utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
@@ -40,6 +42,7 @@ SIGNATURES = [
         ConfigLoaderImpl.get_group_options,
         "self group_name results_filter config_name overrides",
     ),
+    (ConfigRepository.get_group_options, "self group_name results_filter"),
     (ConfigLoaderImpl.compute_defaults_list, "self config_name overrides run_mode"),
     (BasicSweeper.split_arguments, "overrides max_batch_size"),
     (utils.create_config_search_path, "search_path_dir"),
@@ -48,6 +51,8 @@ SIGNATURES = [
         utils._run_hydra,
         "args args_parser task_function config_path config_name caller_stack_depth",
     ),
+    (Hydra, "task_name config_loader"),
+    (Hydra.app_help, "self config_name args_parser args"),
     (ConfigSearchPath.prepend, "self provider path anchor"),
     (SearchPathQuery, "provider path"),
     (OverridesParser.create, "config_loader"),
