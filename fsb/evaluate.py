@@ -57,7 +57,8 @@ def main(config: DictConfig, checked: Any) -> None:
 
 def results(parts: Parts, now: Any, config: DictConfig) -> dict[str, Any]:
     """ELBO, KL and active units per layer, K-sample bounds, and bits/dim where they apply."""
-    stored, batch = getattr(parts.data, config.split), config.batch_size
+    stored = getattr(parts.data, config.split)
+    batch = min(config.batch_size, len(stored))
     found = evaluation.evaluate(parts.recipe, now, stored, parts.key("evaluation"), batch)
     return {
         "images": len(stored),

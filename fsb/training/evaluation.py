@@ -37,6 +37,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluates stored images [N, ...] with one hard sample each; notes how many are done.
 
+    Sets that are evaluated with the same ``batch`` share one compiled program.
+
     Returns:
       elbo, elbo_se: the mean over the images and its standard error, in nats.
       kl_1, kl_2, ...: the KL of each layer, in nats, bottom first.
@@ -88,7 +90,7 @@ def bound(
     """The importance-weighted bound with K samples: its mean and standard error, in nats."""
     parts = [
         np.asarray(_bounds(recipe, variables, part, jax.random.fold_in(key, number), num_samples))
-        for number, (part, _) in enumerate(_batches(recipe, images, batch))
+        for number, (part, _) in enumerate(_batches(recipe, images, min(batch, len(images))))
     ]
     values = np.concatenate(parts)[: len(images)].astype(np.float64)
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
@@ -96,7 +98,7 @@ def bound(
 
 def _batches(recipe: Recipe, images: np.ndarray, batch: int) -> Iterator[tuple[Array, Array]]:
     """Batches of one shape; the last is padded, and the weights [B] of the padding are 0."""
-    batch = -(-min(batch, len(images)) // recipe.layout.size) * recipe.layout.size
+    batch = -(-batch // recipe.layout.size) * recipe.layout.size
     for start in range(0, len(images), batch):
         index = np.arange(start, start + batch)
         part = images[np.minimum(index, len(images) - 1)]

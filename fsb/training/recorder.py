@@ -166,14 +166,15 @@ class Recorder:
         parts, step = self.parts, int(state.step)
         data, now = parts.data, variables(parts, state, self._batch)
         key = jax.random.fold_in(parts.key("evaluation"), step)
-        results = {}
-        for number, split in enumerate(("train", "valid", "test")):
-            some = subset(getattr(data, split), self.config.eval_examples)
+        splits = ("train", "valid", "test")
+        chosen = {
+            split: subset(getattr(data, split), self.config.eval_examples) for split in splits
+        }
+        batch, results = min(self._batch, max(map(len, chosen.values()))), {}
+        for number, (split, some) in enumerate(chosen.items()):
             note = functools.partial(self._note, split, len(some))
             split_key = jax.random.fold_in(key, number)
-            results[split] = evaluation.evaluate(
-                parts.recipe, now, some, split_key, self._batch, note
-            )
+            results[split] = evaluation.evaluate(parts.recipe, now, some, split_key, batch, note)
         self.bar.note(evaluating=None)
         row: dict[str, Any] = {"step": step, "epoch": step * parts.batch_size / len(data.train)}
         steps = step - (self.rows[-1]["step"] if self.rows else 0)
