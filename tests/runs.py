@@ -134,3 +134,30 @@ def pair(*arguments, of_each=("", ""), cwd=None):
         start(*given, f"distributed.process_id={number}", *own.split(), cwd=cwd)
         for number, own in enumerate(of_each)
     ]
+
+
+def tasks(count, cluster, *arguments, devices=1, cwd=None):
+    """The processes of one run, as a launcher starts them: here on one host, each with devices."""
+    port, flags = str(free_port()), "--xla_force_host_platform_device_count"
+    given = [*arguments, "devices=null", f"distributed.cluster={cluster}"]
+    return [
+        start(
+            *given,
+            cwd=cwd,
+            XLA_FLAGS=f"{one_device()} {flags}={devices}",
+            JAX_COORDINATOR_PORT=port,
+            **variables(cluster, count, number),
+        )
+        for number in range(count)
+    ]
+
+
+def variables(cluster, count, number):
+    """What the launcher puts into the environment of a process: srun, or mpirun of Open MPI 4."""
+    if cluster == "slurm":
+        names = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+        more = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost"}
+    else:
+        names = tuple(f"OMPI_COMM_WORLD_{name}" for name in ("SIZE", "RANK", "LOCAL_RANK"))
+        more = {"OMPI_MCA_orte_hnp_uri": "8192.0;tcp://127.0.0.1:34911"}
+    return dict(zip(names, map(str, (count, number, number)), strict=True)) | more

@@ -14,13 +14,24 @@ from fsb.errors import FsbError
 
 @dataclass(frozen=True)
 class Distributed:
-    """The processes of one run, as ``jax.distributed.initialize`` takes them."""
+    """The processes of one run: by hand, or as the cluster that has started them tells."""
 
     coordinator: str | None
     num_processes: Count
     process_id: Natural
+    cluster: Literal["auto", "slurm", "mpi", "tpu"] | None = None  # older runs do not have it
 
     def __post_init__(self) -> None:
+        if self.cluster is not None and (self.num_processes, self.process_id) != (1, 0):
+            raise FsbError(
+                f"distributed.cluster={self.cluster}: the cluster numbers its processes; leave "
+                "num_processes and process_id out"
+            )
+        if self.cluster not in (None, "mpi") and self.coordinator is not None:
+            raise FsbError(
+                f"distributed.cluster={self.cluster}: the cluster says where its processes meet; "
+                "leave coordinator out, which goes with cluster=mpi only"
+            )
         if self.process_id >= self.num_processes:
             raise FsbError(
                 f"distributed.process_id: must be below num_processes={self.num_processes}, "

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from fsb.errors import FsbError
+from fsb.runtime.clusters import local_devices, place
 
 WAIT_SECONDS = 60.0
 """How long the processes of a run wait for each other at the start."""
@@ -25,18 +26,25 @@ WAIT_SECONDS = 60.0
 _peers: list[socket.socket] = []  # of this process, open until it ends
 
 
-def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
+def join(
+    coordinator: str | None, num_processes: int, process_id: int, cluster: str | None = None
+) -> None:
     """Connects the processes of one run. Call before any computation; idempotent.
 
     Args:
       coordinator: "host:port" of process 0.
       num_processes: how many there are; with 1 nothing happens.
       process_id: the number of this one.
+      cluster: what has started the processes, and knows these three; see ``clusters.place``.
 
     Raises:
-      FsbError: if the others do not come within ``WAIT_SECONDS``.
+      FsbError: if the others do not come within ``WAIT_SECONDS``; or as ``clusters.place``.
     """
-    if num_processes == 1 or jax.distributed.is_initialized():
+    if jax.distributed.is_initialized():
+        return
+    if cluster is not None:
+        coordinator, num_processes, process_id = place(cluster, coordinator)
+    if num_processes == 1:
         return
     host, _, port = str(coordinator).rpartition(":")
     address = (host.strip("[]"), int(port))
@@ -44,7 +52,7 @@ def join(coordinator: str | None, num_processes: int, process_id: int) -> None:
         _peers.extend(_gathered(address, num_processes))
     else:
         _peers.append(_greeted(address, process_id, num_processes))
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    jax.distributed.initialize(coordinator, num_processes, process_id, local_devices())
     for number, peer in enumerate(_peers, start=1):
         name = f"process {number if process_id == 0 else 0}"
         threading.Thread(target=_watch, args=(peer, name), daemon=True).start()

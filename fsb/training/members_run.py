@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from fsb.cli.members import members
 from fsb.errors import Diverged, FsbError
+from fsb.runtime.clusters import place
 from fsb.runtime.interrupts import interrupts
 from fsb.runtime.progress import Progress
 from fsb.storage.atomic import write_json_atomic
@@ -45,7 +46,9 @@ def assemble_members(config: DictConfig) -> Block:
     """
     if config.resume is not None:
         raise FsbError("members: resume=... goes on with one member, given its folder")
-    if config.distributed.num_processes > 1:
+    given = config.distributed
+    told = place(given.cluster, given.coordinator) if given.cluster else given
+    if told.num_processes > 1:
         raise FsbError("members: share the devices of one process; leave distributed out")
     found = members(config)
     together = block(assemble(found[0].config), found)

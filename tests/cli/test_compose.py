@@ -59,6 +59,15 @@ MISTAKES = [
     ("control_optimizer.b3=1", "control_optimizer: unknown 'b3'; did you mean b2?"),
     ("estimator.delta=2", "estimator: "),
     ("distributed.num_processes=2", "distributed.coordinator: several processes need one"),
+    ("distributed.cluster=slrum", "distributed.cluster: must be 'auto', 'slurm', 'mpi' or 'tpu'"),
+    (
+        "distributed.cluster=slurm distributed.coordinator=a:1",
+        "distributed.cluster=slurm: the cluster says where its processes meet; leave coordinator",
+    ),
+    (
+        "distributed.cluster=mpi distributed.num_processes=2 distributed.coordinator=a:1",
+        "distributed.cluster=mpi: the cluster numbers its processes; leave num_processes and",
+    ),
     ("distributed.coordinator=me", "distributed.coordinator: me is not host:port"),
     ("estimator=st,foust", "estimator=st,foust: several values; add --multirun to run each"),
     (

@@ -7,7 +7,7 @@ import pytest
 from fsb.errors import FsbError
 from fsb.runtime import devices, processes
 from fsb.storage.checkpoints import Checkpoints
-from runs import TINY, assembled, finished, pair, rows, state, train
+from runs import TINY, assembled, finished, rows, state, tasks, train
 
 
 def params(folder):
@@ -63,17 +63,18 @@ def test_a_run_goes_on_with_other_devices(tmp_path):
     assert_same_numbers(tmp_path / "run", finished())
 
 
-def together(*arguments, cwd):
-    """Two processes, each with one device, as one run; their outputs."""
-    processes = pair(*arguments, cwd=cwd)
+def together(count, cluster, *arguments, **options):
+    """Several processes as one run; their outputs."""
+    processes = tasks(count, cluster, *arguments, **options)
     out = [process.communicate(timeout=200) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], out
+    assert [process.returncode for process in processes] == [0] * count, out
     return out
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one_and_write_one_folder(tmp_path):
-    first, second = together(*TINY, "max_steps=10", cwd=tmp_path)
+def test_processes_give_the_numbers_of_one_and_write_one_folder(tmp_path):
+    """Two tasks of SLURM, then four processes of Open MPI with two devices each."""
+    first, second = together(2, "slurm", *TINY, "max_steps=10", cwd=tmp_path)
     # of the default name: each process has its own idea of what time it is
     (folder,) = (path.parent for path in tmp_path.glob("runs/*/*/config.yaml"))
     assert f"\n{folder}\n" in first[0]
@@ -82,6 +83,6 @@ def test_two_processes_give_the_numbers_of_one_and_write_one_folder(tmp_path):
     assert {path.name for path in folder.iterdir()} == {p.name for p in finished().iterdir()}
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["10"]
     assert_same_numbers(folder, train(tmp_path / "short", max_steps=10))
-    # on with both, then the same on one device
-    together(f"resume={folder.relative_to(tmp_path)}", "max_steps=20", cwd=tmp_path)
-    assert_same_numbers(folder, finished())
+    go_on = (f"resume={folder.relative_to(tmp_path)}", "max_steps=20")
+    together(4, "mpi", *go_on, devices=2, cwd=tmp_path)
+    assert_same_numbers(folder, finished())  # the checkpoint is read here on one device
