@@ -13,6 +13,7 @@ from fsb.cli.factory import require_buildable
 from fsb.cli.program import program
 from fsb.cli.schema import Train
 from fsb.runtime.interrupts import interrupts
+from fsb.runtime.profile import Profile
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import require_package
 from fsb.training.launch import open_run, require_same, resumed
@@ -67,6 +68,7 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
         Recorder(parts, config, folder, log, step) as record,
         parts.feed(config.steps_per_call) as batches,
         interrupts() as asked,
+        Profile(folder / "profile", config.get("profile")) as profile,
     ):
         if not record.rows:
             state = record.log_row(state)
@@ -76,8 +78,10 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
             sum_before = float(state.loss_sum)  # waits for the chunk before
             with record.waiting():
                 images, indices = batches(step, count)
+            profile.before(step)
             state = run_steps(parts.recipe, state, images, indices, count)
             step += count
+            profile.after(step, state)
             record.show(step, (sum_before - float(state.loss_sum)) / count)
             last = step == config.max_steps
             if last or step % config.eval_every == 0:
@@ -90,10 +94,12 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
                 checkpoints.save(step, state, record.score)
     checkpoints.close()
     if step < config.max_steps:
+        profile.tell()
         if jax.process_index() == 0:
             print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
         raise SystemExit(128 + stop)
     record.finish(state)
+    profile.tell()
 
 
 if __name__ == "__main__":

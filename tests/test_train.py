@@ -1,5 +1,6 @@
 """A run of the training program, from its command line to what its folder holds."""
 
+import gzip
 import json
 import re
 
@@ -17,15 +18,21 @@ from runs import TINY, finished, main, rows, state, train
 
 
 @pytest.mark.slow
-def test_numbers_do_not_depend_on_the_chunks(tmp_path):
+def test_numbers_depend_neither_on_the_chunks_nor_on_a_profile(tmp_path, capsys):
     whole = train(tmp_path / "whole", steps_per_call=100, keep_last=9)
-    for changes in ({"steps_per_call": 1}, {"steps_per_call": 7}, {"checkpoint_every": 3}):
+    profiled = {"steps_per_call": 7, "profile": 5}
+    for changes in ({"steps_per_call": 1}, profiled, {"checkpoint_every": 3}):
         cut = train(tmp_path / str(changes), **changes, keep_last=9)
         assert state(cut) == state(whole)
         assert rows(cut) == rows(whole)
         if "checkpoint_every" not in changes:
             assert state(cut, 10) == state(whole, 10)
     assert [row["step"] for row in rows(whole)] == [0, 10, 20]
+    (trace,) = (tmp_path / str(profiled)).glob("profile/plugins/profile/*/perfetto_trace.json.gz")
+    assert "run_steps" in gzip.decompress(trace.read_bytes()).decode()
+    (line,) = (s for s in capsys.readouterr().out.splitlines() if s.startswith("profile"))
+    # after the chunk of steps 1 to 7: those of 8 to 10, and of 11 to 17
+    assert line.startswith(f"profile of steps 8 to 17: {tmp_path / str(profiled)}/profile; open it")
     assert state(whole, 10)[1] != state(whole, 20)[1]
 
 

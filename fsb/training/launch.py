@@ -42,10 +42,11 @@ CHANGEABLE = (
     "distributed",
     "compilation_cache",
     "modules",
+    "profile",
 )
 """The keys that may be given with resume=...; all others stay as the run has them."""
 
-OF_THIS_PROCESS = ("distributed", "compilation_cache", "modules")
+OF_THIS_PROCESS = ("distributed", "compilation_cache", "modules", "profile")
 """The keys that are never taken from a saved configuration."""
 
 

@@ -42,10 +42,12 @@ def assemble_members(config: DictConfig) -> Block:
 
     Raises:
       FsbError: as ``assemble``, ``members`` and ``try_members``; or if the sweep is to be resumed
-        or has several processes.
+        or profiled, or has several processes.
     """
     if config.resume is not None:
         raise FsbError("members: resume=... goes on with one member, given its folder")
+    if config.get("profile") is not None:
+        raise FsbError("members: profile=N traces a single run; leave one of the two out")
     given = config.distributed
     told = place(given.cluster, given.coordinator) if given.cluster else given
     if told.num_processes > 1:

@@ -84,5 +84,8 @@ def test_processes_give_the_numbers_of_one_and_write_one_folder(tmp_path):
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["10"]
     assert_same_numbers(folder, train(tmp_path / "short", max_steps=10))
     go_on = (f"resume={folder.relative_to(tmp_path)}", "max_steps=20")
-    together(4, "mpi", *go_on, devices=2, cwd=tmp_path)
+    profile = ("profile=4", "steps_per_call=4")
+    first, *_ = together(4, "mpi", *go_on, *profile, devices=2, cwd=tmp_path)
+    assert f"\nprofile of steps 15 to 18: {folder}/profile; open it" in first[0]
+    assert len([*folder.glob("profile/[0-3]/plugins/profile/*/*.xplane.pb")]) == 4
     assert_same_numbers(folder, finished())  # the checkpoint is read here on one device
