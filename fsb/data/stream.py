@@ -2,7 +2,8 @@
 
 The order is a pure function of (key, absolute step): epoch e iterates over
 ``jax.random.permutation(fold_in(key, e), N)`` and drops its last, incomplete batch. Small data sets
-reside on the device, where each step gathers its batch; large ones are gathered ahead by a thread.
+reside on every device, where each step gathers its batch; of large ones a thread gathers batches
+ahead, and with several processes each reads and holds only the examples of its own devices.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from fsb.errors import FsbError
+from fsb.runtime.devices import Layout, layout
 from fsb.types import Array
 
 RESIDENT_BYTES = 512 * 2**20
@@ -78,14 +80,12 @@ def resident(images: np.ndarray, limit_bytes: int = RESIDENT_BYTES) -> bool:
 
 
 class Resident:
-    """Keeps all images on the device; see ``feed``."""
+    """Keeps all images on every device; see ``feed``."""
 
-    def __init__(
-        self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
-    ):
+    def __init__(self, images: np.ndarray, key: Array, batch: int, chunk: int, mesh: Layout):
         self._rows = order(key, len(images), batch)
-        self._images = put(np.asarray(images))
-        self._shape, self._put = (chunk, batch), put
+        self._images = mesh.replicate(images)
+        self._shape, self._put = (chunk, batch), mesh.replicate
 
     def __call__(self, start: int, steps: int) -> tuple[Array, Array]:
         indices = np.zeros(self._shape, np.int32)
@@ -103,29 +103,27 @@ class Resident:
 class Streamed:
     """Gathers batches in a thread that runs two chunks ahead; see ``feed``."""
 
-    def __init__(
-        self, images: np.ndarray, key: Array, batch: int, chunk: int, put: Callable[[Any], Array]
-    ):
+    def __init__(self, images: np.ndarray, key: Array, batch: int, chunk: int, mesh: Layout):
         self._rows = order(key, len(images), batch)
-        self._all, self._batch, self._chunk, self._put = images, batch, chunk, put
-        self._indices = put(np.arange(chunk * batch, dtype=np.int32).reshape(chunk, batch))
+        self._all, self._batch, self._chunk, self._mesh = images, batch, chunk, mesh
+        self._own = mesh.own(batch)
         self._thread: threading.Thread | None = None
         self._next: int | None = None
 
-    def __call__(self, start: int, steps: int) -> tuple[Array, Array]:
+    def __call__(self, start: int, steps: int) -> tuple[Array, None]:
         _fits(steps, self._chunk)
         if start != self._next:
             self._restart(start)
         # Allocate a new slab, as the device may still be reading the last one.
-        slab = np.zeros((self._chunk * self._batch, *self._all.shape[1:]), np.uint8)
+        slab = np.zeros((self._chunk, len(self._own), *self._all.shape[1:]), np.uint8)
         for step in range(steps):
             got = self._queue.get()
             if isinstance(got, BaseException):
                 self.__exit__()
                 raise got
-            slab[step * self._batch : (step + 1) * self._batch] = got
+            slab[step] = got
         self._next = start + steps
-        return self._put(slab), self._indices
+        return self._mesh.split_steps(slab, self._batch), None
 
     def _restart(self, start: int) -> None:
         self.__exit__()
@@ -151,7 +149,7 @@ class Streamed:
         """Yields the batches from ``step`` on, endlessly; an error is yielded last."""
         try:
             while True:
-                yield self._all[self._rows(step)]
+                yield self._all[self._rows(step)[self._own]]
                 step += 1
         except Exception as error:
             yield error
@@ -172,27 +170,29 @@ def feed(
     batch: int,
     chunk: int,
     limit_bytes: int = RESIDENT_BYTES,
-    put: Callable[[Any], Array] = jax.device_put,
+    mesh: Layout | None = None,
 ) -> Resident | Streamed:
     """Builds the source of images for a training loop.
 
-    ``feed(...)(start, steps) -> (pool uint8 [M, ...], indices int32 [chunk, batch])``, with
-    ``steps <= chunk``: step ``start + i`` trains on ``pool[indices[i]]`` for i < steps; the other
-    rows only keep the shapes fixed, to avoid recompilation. The pool is the whole data set if
-    ``resident(images, limit_bytes)``, otherwise the ``chunk * batch`` images of this call; the
-    images of a step are the same in both cases.
+    ``feed(...)(start, steps) -> (pool, indices)`` with ``steps <= chunk``. If
+    ``resident(images, limit_bytes)``, the pool is the whole data set uint8 [N, ...], a copy on each
+    device, and step ``start + i`` trains on ``pool[indices[i]]``, with indices int32 [chunk,
+    batch]. Otherwise it is the batches of this call uint8 [chunk, batch, ...], the batch split over
+    the devices; step ``start + i`` trains on ``pool[i]``, and the indices are None. Rows beyond
+    ``steps`` only keep the shapes fixed, to avoid recompilation. The images of a step are the same
+    in both cases.
 
     Use it in a ``with`` block, which stops the prefetching thread. An error in the thread is raised
     by the next call.
 
     Args:
-      put: moves an array to the devices.
+      mesh: the devices; None is the first one.
 
     Raises:
       FsbError: unless 1 <= batch <= N and, when called, 1 <= steps <= chunk.
     """
     kind = Resident if resident(images, limit_bytes) else Streamed
-    return kind(images, key, batch, chunk, put)
+    return kind(images, key, batch, chunk, mesh or layout(1))
 
 
 def _fits(steps: int, chunk: int) -> int:

@@ -34,6 +34,20 @@ class Layout(NamedTuple):
     def split(self, array: Any) -> Array:
         return _put(array, self.batched)
 
+    def own(self, count: int) -> np.ndarray:
+        """Which of ``count`` examples of a batch the devices of this process hold."""
+        held = self.batched.addressable_devices_indices_map((count,)).values()
+        return np.unique(np.concatenate([np.arange(count)[index] for index in held]))
+
+    def split_steps(self, array: np.ndarray, count: int) -> Array:
+        """Batches of several steps [steps, count, ...], from the examples ``own(count)`` of each.
+
+        Each process gives its own: no process holds them all.
+        """
+        sharding = NamedSharding(self.batched.mesh, PartitionSpec(None, *self.batched.spec))
+        shape = (len(array), count, *array.shape[2:])
+        return jax.make_array_from_process_local_data(sharding, array, shape)
+
     def gather(self, arrays: PyTree) -> PyTree:
         """Inside jit: replicates the arrays, so that every process can read them."""
         return jax.lax.with_sharding_constraint(arrays, self.replicated)
@@ -43,12 +57,14 @@ def layout(devices: int | None = None) -> Layout:
     """A mesh over the first ``devices`` devices of all processes, or over all devices if None.
 
     Raises:
-      FsbError: if there are fewer devices.
+      FsbError: if there are fewer devices, or a process of the run is left without one.
     """
     there = jax.devices()
     count = devices or len(there)
     if count > len(there):
         raise FsbError(f"devices={count}: only {len(there)} available ({there[0].device_kind})")
+    if len({one.process_index for one in there[:count]}) < jax.process_count():
+        raise FsbError(f"devices={count}: a process of this run would have none; leave it out")
     mesh = jax.make_mesh((count,), ("batch",), (AxisType.Auto,), devices=there[:count])
     return Layout(NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch")))
 

@@ -73,8 +73,8 @@ class Parts(NamedTuple):
 
     def feed(self, steps_per_call: int) -> Any:
         """The training images in the order of the steps; see ``fsb.data.feed``."""
-        images, put = self.data.train, self.recipe.layout.replicate
-        return feed(images, self.key("order"), self.batch_size, steps_per_call, put=put)
+        mesh = self.recipe.layout
+        return feed(self.data.train, self.key("order"), self.batch_size, steps_per_call, mesh=mesh)
 
     @property
     def probe(self) -> np.ndarray:

@@ -136,24 +136,26 @@ def step(recipe: Recipe, train: TrainState, images: Array) -> TrainState:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def run_steps(
-    recipe: Recipe, train: TrainState, images: Array, indices: Array, count: Array
+    recipe: Recipe, train: TrainState, images: Array, indices: Array | None, count: Array
 ) -> TrainState:
-    """Runs ``count`` steps, on the batches ``images[indices[i]]``, as one compiled program.
+    """Runs ``count`` steps as one compiled program, on the batches that ``fsb.data.feed`` gives.
 
     ``count`` is not static: every chunk of a run runs the same executable, also a shorter last one,
     so the numbers depend neither on where the chunks end nor on the number of rows of ``indices``.
 
     Args:
       train: the state; it is donated.
-      images: stored images [N, ...].
-      indices: int32 [at least count, B].
+      images: stored images [N, ...], or without indices batches of them [at least count, B, ...].
+      indices: int32 [at least count, B]; the batch of step i is ``images[indices[i]]``.
     """
 
     def body(i, train):
         # The barrier ties the row to the step. Without it, the compiler takes a single row for a
         # constant of the loop and compiles the rest differently.
-        rows, number = jax.lax.optimization_barrier((indices[i], train.step))
-        return step(recipe, train._replace(step=number), jnp.take(images, rows, axis=0))
+        row = images[i] if indices is None else indices[i]
+        row, number = jax.lax.optimization_barrier((row, train.step))
+        batch = row if indices is None else jnp.take(images, row, axis=0)
+        return step(recipe, train._replace(step=number), batch)
 
     return jax.lax.fori_loop(0, count, body, train)
 

@@ -7,6 +7,7 @@ import pytest
 
 from fsb.data.stream import epoch_indices, feed, permutation, resident
 from fsb.errors import FsbError
+from fsb.runtime.devices import layout
 
 
 @pytest.mark.slow
@@ -52,8 +53,9 @@ def collect(pool_feed, plan, start=0):
     seen, shapes = [], set()
     for steps in plan:
         pool, indices = pool_feed(start, steps)
-        shapes.add((pool.shape, indices.shape))
-        seen += [np.asarray(pool)[row] for row in np.asarray(indices)[:steps]]
+        shapes.add((pool.shape, indices is None or indices.shape))
+        of = pool if indices is None else np.asarray(pool)[np.asarray(indices)]
+        seen += [*np.asarray(of)[:steps]]
         start += steps
     return np.stack(seen), shapes
 
@@ -63,8 +65,8 @@ def collect(pool_feed, plan, start=0):
 @pytest.mark.parametrize("plan", [[4, 4, 4], [4, 1, 3, 2, 2], [1] * 12])
 def test_both_feeds_give_the_images_of_epoch_indices(key, images, limit, plan):
     x = images(23, 3, 2)
-    expected = x[epoch_indices(key, 0, 12, 23, 5)]
-    with feed(x, key, 5, chunk=4, limit_bytes=limit) as pool_feed:
+    expected = x[epoch_indices(key, 0, 12, 23, 6)]
+    with feed(x, key, 6, chunk=4, limit_bytes=limit, mesh=layout(2)) as pool_feed:
         seen, shapes = collect(pool_feed, plan)
         np.testing.assert_array_equal(seen, expected)
         assert len(shapes) == 1
@@ -139,13 +141,9 @@ def test_leaving_the_block_ends_the_thread(key, images, error):
     assert threads() <= before
 
 
-def test_put_moves_every_array(key, images):
-    moved = []
-
-    def put(x):
-        moved.append(np.shape(x))
-        return jax.device_put(x)
-
-    with feed(images(20, 2), key, 5, 4, limit_bytes=0, put=put) as pool_feed:
-        pool_feed(0, 2)
-    assert set(moved) == {(4, 5), (20, 2)}
+@pytest.mark.parametrize(("limit", "of_each"), [(0, (4, 2, 2)), (2**30, (20, 2))])
+def test_what_a_device_holds(key, images, limit, of_each):
+    """All images, where they are few; else its share of every batch."""
+    with feed(images(20, 2), key, 16, 4, limit_bytes=limit, mesh=layout(8)) as pool_feed:
+        pool, _ = pool_feed(0, 1)
+    assert [shard.data.shape for shard in pool.addressable_shards] == 8 * [of_each]

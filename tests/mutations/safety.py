@@ -10,6 +10,8 @@ SIGNALS, PROCESSES = (
 )
 RECORDER, FACTORY, READERS = "training/recorder.py", "cli/factory.py", "data/readers.py"
 INTERRUPTS, TOGETHER = "runtime/interrupts.py", "runtime/processes.py"
+CLUSTERS, JOBS = "runtime/clusters.py", "runtime/test_clusters.py -k not members"
+PROFILE = "runtime/test_profile.py"
 COMPOSE, TFDS, CACHE = "cli/compose.py", "data/prepared.py", "data/cache.py"
 LAUNCH, SAVES = "training/launch.py", "storage/checkpoints.py"
 
@@ -99,6 +101,24 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("processes: an end goes unnoticed", TOGETHER, 'if word != b"bye" and _peers:', "if False:",
      PROCESSES),
     ("processes: leaves without a word", TOGETHER, 'peer.sendall(b"bye")', "pass", PROCESSES),
+    ("clusters: mpirun inside SLURM is SLURM", CLUSTERS,
+     "wanted = SIGNS if", "wanted = reversed(SIGNS) if", JOBS),
+    ("clusters: the number may be too large", CLUSTERS, "if not 0 <= number < count:",
+     "if number < 0:", JOBS),
+    ("clusters: a single task waits", CLUSTERS, "if count == 1:", "if False:", JOBS),
+    ("clusters: each process has all GPUs", CLUSTERS, "[int(number)] if number.isdecimal()",
+     "None if number.isdecimal()", JOBS),
+    ("clusters: the user's own devices", CLUSTERS, 'if "JAX_LOCAL_DEVICE_IDS" in os.environ:',
+     "if False:", JOBS),
+    ("clusters: the port is JAX's choice", CLUSTERS, 'os.environ.get("JAX_COORDINATOR_PORT")',
+     "None", JOBS),
+    ("profile: the first chunk too", "runtime/profile.py", "if self._compiled and self._left",
+     "if self._left", PROFILE),
+    ("profile: one chunk at most", "runtime/profile.py", "self._left -= step - self._last",
+     "self._left = 0", PROFILE),
+    ("profile: goes on after an error", "runtime/profile.py",
+     "    def __exit__(self, *error: Any) -> None:\n        self._stop()\n",
+     "    def __exit__(self, *error: Any) -> None:\n        pass\n", PROFILE),
     ("sweep: any number of jobs", COMPOSE, "for override in known) > MOST_JOBS:",
      "for override in known) < 0:", "cli/test_compose.py -k range"),
     ("sweep: no job is no error", COMPOSE, "    if not values:\n", "    if False:\n",

@@ -378,6 +378,21 @@ WORKER = """
     state, step = checkpoints.restore(make(0))
     assert step == 3 and state["x"].sharding == spread
     assert sha256(named_leaves(state)) == sha256(named_leaves(make(3)))
+    # what each process loads: its share of the batches
+    from fsb.data import feed
+    from fsb.data.stream import epoch_indices
+    from fsb.runtime.devices import layout
+    class Images(np.ndarray):
+        def __getitem__(self, rows):
+            loaded.append(np.asarray(rows))
+            return np.asarray(self)[rows]
+    loaded, images = [], np.arange(24, dtype=np.uint8).reshape(12, 2)
+    with feed(images.view(Images), jax.random.key(0), 4, 3, 0, layout()) as batches:
+        pool, _ = batches(0, 3)
+    mine = epoch_indices(jax.random.key(0), 0, 3, 12, 4)[:, [[0, 1], [2, 3]][jax.process_index()]]
+    assert [rows.tolist() for rows in loaded[:3]] == mine.tolist()
+    (held,) = pool.addressable_shards
+    assert (np.asarray(held.data) == images[mine]).all() and pool.shape == (3, 4, 2)
     from jax.experimental import multihost_utils
     multihost_utils.sync_global_devices("before the damage")
     if jax.process_index() == 0:

@@ -5,11 +5,11 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
+from fsb.data import feed
 from fsb.networks.convolutions import convolve
 from fsb.training.setup import assemble
 from fsb.training.step import run_steps, step
@@ -19,18 +19,15 @@ COARSE = ("model=sresnet40", "model.dtype=bfloat16", "batch_size=16", "devices=1
 COARSE += ("model.widths=[4]", "model.stacks=[1]", "model.blocks=1", "model.stochastic=[]")
 
 
-def lowered(parts):
-    """The program of a chunk of three steps, from shapes alone; and those of the state."""
-    everywhere = parts.recipe.layout.replicated
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-        (
-            jax.eval_shape(parts.first_state),
-            parts.data.train,
-            np.zeros((3, parts.batch_size), np.int32),
-        ),
-    )
-    return run_steps.lower(parts.recipe, *shapes, 3), shapes[0]
+def lowered(parts, limit=2**30):
+    """The program of a chunk of three steps, and its state; images of more bytes are streamed."""
+    there = parts.recipe.layout.replicated
+    like = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)
+    state = jax.tree.map(like, jax.eval_shape(parts.first_state))
+    mesh, of = parts.recipe.layout, (parts.data.train, parts.key("order"), parts.batch_size, 3)
+    with feed(*of, limit_bytes=limit, mesh=mesh) as batches:
+        images, indices = batches(0, 3)
+    return run_steps.lower(parts.recipe, state, images, indices, 3), state
 
 
 def test_in_bfloat16_what_is_kept_and_summed_is_float32():
@@ -73,10 +70,11 @@ def test_all_noise_is_folded_from_one_key():
 
 
 @pytest.mark.slow
-def test_devices_exchange_the_gradients_alone():
-    """Eight devices: one float32 sum a step, of every parameter and the loss."""
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_devices_exchange_the_gradients_alone(limit):
+    """Eight devices: one float32 sum a step, of every parameter and the loss; no images."""
     parts, _ = assembled("devices=8")
-    program, state = lowered(parts)
+    program, state = lowered(parts, limit)
     text = program.compile().as_text()
     moved = re.findall(r"= (.*?) (all-\w+|reduce-scatter|collective-\w+|send|recv)\(", text)
     ((shapes, name),) = moved

@@ -33,23 +33,27 @@ def assert_identical(left, right):
         np.testing.assert_array_equal(a, b)
 
 
-def chunks(run, *cuts):
+def chunks(run, *cuts, streamed=False):
     parts, images, indices = run
     state, start = parts.first_state(), 0
     for count in cuts:
         rows = np.concatenate([indices[start:], indices[:start]])
-        state = run_steps(parts.recipe, state, images, rows, count)
+        given = (images[rows], None) if streamed else (images, rows)
+        state = run_steps(parts.recipe, state, *given, count)
         start += count
     return state
 
 
 @pytest.mark.slow
-def test_the_cuts_do_not_count(run):
-    whole = chunks(run, 6)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_cuts_do_not_count(streamed, run):
+    whole = chunks(run, 6, streamed=streamed)
     assert int(whole.step) == 6
     for cuts in ((1, 1, 1, 1, 1, 1), (4, 2), (2, 3, 1)):
-        assert_identical(chunks(run, *cuts), whole)
-    assert_identical(chunks(run, 0, 6), whole)
+        assert_identical(chunks(run, *cuts, streamed=streamed), whole)
+    assert_identical(chunks(run, 0, 6, streamed=streamed), whole)
+    for a, b in zip(leaves(whole), leaves(chunks(run, 6)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow
