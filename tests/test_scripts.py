@@ -67,6 +67,24 @@ def test_operations_of_a_step(scripts):
 
 
 @pytest.mark.slow
+def test_many_chips_on_paper(scripts):
+    """What is counted in the network is what is counted by hand, as are the bytes."""
+    import scaling
+    import utilisation
+
+    parts = scaling.parts_of("vae")
+    layers = [784 * 200, *[200 * 200] * 10, 200 * 784]
+    sizes = [x.size for x in jax.tree.leaves(jax.eval_shape(parts.first_state).params)]
+    assert sum(sizes) == sum(layers) + 11 * 200 + 784 + 200  # with biases and the prior
+    flops = utilisation.operations(parts) / (2 * 8 * (3 * sum(layers) - 784 * 200))
+    assert 1 < flops < 1.25
+    machine = scaling.Machine(peak=100.0, bandwidth=8.0, delay=1.0)
+    assert scaling.all_reduce(machine, 16.0, chips=4) == 1 + 2 * 3 / 4 * 16 / 8
+    took = scaling.all_reduce(machine, 16.0)
+    assert scaling.efficiency(machine, 16.0, 60.0) == pytest.approx(2 / (2 + took))
+
+
+@pytest.mark.slow
 def test_the_scan_by_hand_is_that_of_fsb(scripts):
     """What is timed computes the same: given the keys of the sites, gradients agree."""
     import scan_cost

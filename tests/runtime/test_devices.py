@@ -7,6 +7,7 @@ import pytest
 from fsb.errors import FsbError
 from fsb.runtime import devices, processes
 from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.leaves import named_leaves, sha256
 from runs import TINY, assembled, finished, rows, state, tasks, train
 
 
@@ -58,6 +59,11 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
 def test_a_run_goes_on_with_other_devices(tmp_path):
     train(tmp_path / "run", "devices=8", max_steps=10)
     step_10 = state(tmp_path / "run")
+    for count in (2, 1):
+        first = assembled(f"devices={count}")[0].first_state()
+        restored, _ = Checkpoints(tmp_path / "run" / "checkpoints").restore(first)
+        assert sha256(named_leaves(restored)) == step_10[1]
+        assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {count}
     train(tmp_path / "run")
     assert state(tmp_path / "run", 10) == step_10
     assert_same_numbers(tmp_path / "run", finished())
