@@ -72,7 +72,7 @@ def test_a_run_goes_on_with_other_devices(tmp_path):
 def together(count, cluster, *arguments, **options):
     """Several processes as one run; their outputs."""
     processes = tasks(count, cluster, *arguments, **options)
-    out = [process.communicate(timeout=200) for process in processes]
+    out = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0] * count, out
     return out
 
