@@ -56,7 +56,7 @@ def members(config: DictConfig) -> list[Member]:
         # Neither "=" nor ",": Hydra would ask for quotes in resume=<folder>.
         words = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in chosen.items())
         name = f"{number}_{words}"[:200]
-        own = checked({**plain, "members": None}, Train)
+        own = checked({**plain, "members": None, "resume": None}, Train)
         for home in {key.partition(".")[0] for key in chosen} - {"seed"}:
             build(own, home)  # what the factories themselves refuse
         found.append(Member(name, own, chosen))

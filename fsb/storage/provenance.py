@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections import Counter
@@ -16,8 +17,13 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "fsb"
 
 
 def provenance() -> dict[str, Any]:
-    """The origin of a record: ``git_commit``, ``device`` and ``versions``."""
-    return {"git_commit": git_commit(), "device": device(), "versions": versions()}
+    """The origin of a record: ``git_commit``, ``device`` and ``versions``.
+
+    Where no checkout tells the commit, as on a machine that files were copied to, ``$FSB_COMMIT``
+    does.
+    """
+    commit = git_commit() or os.environ.get("FSB_COMMIT")
+    return {"git_commit": commit, "device": device(), "versions": versions()}
 
 
 def factory_name(node: Mapping[str, Any]) -> str:

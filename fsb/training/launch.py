@@ -127,7 +127,7 @@ def open_run(config: DictConfig, parts: Parts) -> Iterator[tuple[Path, Logger]]:
 def open_members(
     config: DictConfig, members: Sequence[Member]
 ) -> Iterator[tuple[Path, list[tuple[Path, Logger]]]]:
-    """Makes the folder of a sweep, and in it a run folder for each member.
+    """Makes the folder of a sweep, and in it a run folder for each member, or opens them again.
 
     Yields:
       The folder of the sweep; of each member, its run folder and logger.
@@ -136,14 +136,16 @@ def open_members(
       FsbError: if a folder cannot be made or holds something already.
     """
     compilation_cache(config.compilation_cache)
-    hydra = HydraConfig.get()
-    chosen = any(".dir=" in override for override in hydra.overrides.hydra)
-    folder = new_folder(hydra.runtime.output_dir, exact=chosen, claim=members[0].name)
-    write_text_atomic(folder / "members.yaml", OmegaConf.to_yaml(config.members))
     with contextlib.ExitStack() as until_the_end:
+        folder = _claimed(config, claim=members[0].name)
+        until_the_end.enter_context(locked(folder))
+        record = OmegaConf.merge(config, {"resume": None})
+        write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(record, resolve=True))
+        write_text_atomic(folder / "members.yaml", OmegaConf.to_yaml(config.members))
         opened = []
         for member in members:
-            own = new_run_folder(folder / member.name)
+            own, begun = folder / member.name, (folder / member.name / "config.yaml").exists()
+            own = own if begun else new_run_folder(own)
             until_the_end.enter_context(locked(own))
             write_text_atomic(own / "config.yaml", OmegaConf.to_yaml(member.config, resolve=True))
             plain: Any = OmegaConf.to_container(member.config, resolve=True)
@@ -155,13 +157,13 @@ def open_members(
         yield folder, opened
 
 
-def _claimed(config: DictConfig) -> Path:
-    """The folder of the run to resume, or a new one."""
+def _claimed(config: DictConfig, claim: str = "checkpoints") -> Path:
+    """The folder of the run to resume, or a new one with the folder ``claim`` in it."""
     if config.resume:
         return Path(config.resume).absolute()
     hydra = HydraConfig.get()
     chosen = any(".dir=" in override for override in hydra.overrides.hydra)
-    return new_run_folder(hydra.runtime.output_dir, exact=chosen)
+    return new_folder(hydra.runtime.output_dir, exact=chosen, claim=claim)
 
 
 def require_same(settings: Mapping[str, Any]) -> None:

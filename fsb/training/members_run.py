@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from omegaconf import DictConfig
 
@@ -21,6 +22,7 @@ from fsb.storage.atomic import write_json_atomic
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.curves import compare_curves
 from fsb.storage.loggers import Logger
+from fsb.storage.run_folder import read_summary
 from fsb.training.launch import open_members
 from fsb.training.members import (
     Block,
@@ -41,11 +43,9 @@ def assemble_members(config: DictConfig) -> Block:
     """The members of a sweep, checked and traced.
 
     Raises:
-      FsbError: as ``assemble``, ``members`` and ``try_members``; or if the sweep is to be resumed
-        or profiled, or has several processes.
+      FsbError: as ``assemble``, ``members`` and ``try_members``; or if the sweep is to be profiled,
+        or has several processes.
     """
-    if config.resume is not None:
-        raise FsbError("members: resume=... goes on with one member, given its folder")
     if config.get("profile") is not None:
         raise FsbError("members: profile=N traces a single run; leave one of the two out")
     given = config.distributed
@@ -92,6 +92,7 @@ def train_members(config: DictConfig, together: Block) -> None:
         compare_curves(folder / "curves.png", rows, "valid_elbo", folder.name, "validation ELBO")
         best = max(good, key=good.__getitem__)
         write_json_atomic(folder / "summary.json", {"best": best, "members": table})
+        shutil.rmtree(folder / "best", ignore_errors=True)  # of a sweep that was to end sooner
         shutil.copytree(
             folder / best, folder / "best", ignore=shutil.ignore_patterns(".owner", "wandb")
         )
@@ -111,22 +112,23 @@ def _train(
     with contextlib.ExitStack() as until_the_end:
         asked = until_the_end.enter_context(interrupts())
         bar = until_the_end.enter_context(Progress(title, config.max_steps))
+        stores = [
+            Checkpoints(own / "checkpoints", config.keep_last, config.keep_best)
+            for own, _ in opened
+        ]
+        alive = np.array(["diverged_at" not in read_summary(own) for own, _ in opened])
+        step = _common_step(stores, alive, config.max_steps)
         records = [
             Recorder(
                 together.of(i),
                 member.config,
                 *opened[i],
-                0,
+                step,
                 bar=_Quiet(bar),
                 statistics=_statistics(programs, together, i),
             )
             for i, member in enumerate(together.members)
         ]
-        stores = [
-            Checkpoints(own / "checkpoints", config.keep_last, config.keep_best)
-            for own, _ in opened
-        ]
-        alive = np.ones(count, bool)
         states = programs.first(settings, programs.put(together.seeds), probe, parts.data.mean)
 
         @contextlib.contextmanager
@@ -137,13 +139,23 @@ def _train(
                 alive[index] = False
                 print(f"{together.members[index].name}: {error}")
 
+        def on_host(states: TrainState) -> TrainState:
+            here = jax.device_get(states._replace(key=jax.random.key_data(states.key)))
+            return here._replace(key=jax.random.wrap_key_data(here.key))
+
         def for_each(action: Callable[[int, TrainState], Any], states: TrainState) -> None:
             """Calls ``action(index, state)`` for the members that are alive."""
-            here = jax.device_get(states._replace(key=jax.random.key_data(states.key)))
-            here = here._replace(key=jax.random.wrap_key_data(here.key))
+            here = on_host(states)
             for i in map(int, np.flatnonzero(alive)):
                 with unless_diverged(i):
                     action(i, member_state(here, i, parts))
+
+        def restored(states: TrainState) -> TrainState:
+            here = on_host(states)
+            found = [member_state(here, i, parts) for i in range(count)]
+            for i in map(int, np.flatnonzero(alive)):
+                found[i], _ = stores[i].restore(found[i], step)
+            return programs.put(jax.tree.map(lambda *members: jnp.stack(members), *found))
 
         def log_rows(states: TrainState) -> TrainState:
             for_each(lambda i, state: records[i].log_row(state), states)
@@ -153,7 +165,11 @@ def _train(
             with asked.saving():
                 for_each(lambda i, state: stores[i].save(step, state, records[i].score), states)
 
-        states, step, stop = log_rows(states), 0, 0
+        if step:
+            states = restored(states)
+        if not all(record.rows for record in records):
+            states = log_rows(states)
+        stop = 0
         while step < config.max_steps and alive.any() and not (stop := asked.agreed()):
             steps = chunk_length(config, step)
             before = np.asarray(states.loss_sum)
@@ -172,10 +188,28 @@ def _train(
                 save(step, states)
         if stop and step < config.max_steps:
             save(step, states)
-            print(f"stopped at step {step}; python -m fsb.train resume={opened[0][0]} and so on")
+            folder = opened[0][0].parent
+            print(f"stopped at step {step}; to go on: python -m fsb.train resume={folder}")
             raise SystemExit(128 + stop)
         for_each(lambda i, state: records[i].finish(state), states)
     return [record if alive[i] else None for i, record in enumerate(records)]
+
+
+def _common_step(stores: Sequence[Checkpoints], alive: np.ndarray, most: int) -> int:
+    """The newest step that every member has a checkpoint of; 0 if none has any.
+
+    Raises:
+      FsbError: if there is none but some have checkpoints, or it is past ``most``.
+    """
+    found = [set(store.steps()) for store, lives in zip(stores, alive, strict=True) if lives]
+    if not any(found):
+        return 0
+    common = set.intersection(*found)
+    if not common:
+        raise FsbError("members: no step has a checkpoint of every member; resume each by itself")
+    if max(common) > most:
+        raise FsbError(f"max_steps={most}: the members are already at step {max(common)}")
+    return max(common)
 
 
 def _statistics(programs: Programs, together: Block, index: int) -> Callable:

@@ -82,12 +82,15 @@ class Parts(NamedTuple):
         return self.data.train[: self.batch_size]
 
 
-def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
+def assemble(
+    config: DictConfig, batch_size: int | None = None, data: Dataset | None = None
+) -> Parts:
     """Builds the parts that a training configuration names.
 
     Args:
       config: the checked configuration.
       batch_size: overrides that of the configuration.
+      data: overrides those of the configuration.
 
     Raises:
       FsbError: if a part cannot be built, the data are missing, or the batch size does not suit
@@ -98,7 +101,7 @@ def assemble(config: DictConfig, batch_size: int | None = None) -> Parts:
     batch_size = batch_size or config.batch_size
     if batch_size % mesh.size:
         raise FsbError(f"batch_size={batch_size}: must be a multiple of the {mesh.size} devices")
-    data = build(config, "data")
+    data = data or build(config, "data")
     if batch_size > len(data.train):
         raise FsbError(
             f"batch_size={batch_size}: {data.name} has {len(data.train)} training images"

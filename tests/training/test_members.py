@@ -12,9 +12,10 @@ import yaml
 import fsb.train
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
+from fsb.errors import FsbError
 from fsb.runtime.interrupts import Interrupt
 from fsb.storage.checkpoints import Checkpoints
-from fsb.training import members
+from fsb.training import members, members_run
 from fsb.training.setup import assemble
 from runs import TINY, main, rows, state
 
@@ -148,12 +149,37 @@ def test_eight_devices_share_the_members(sweep, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupt_saves_every_member(tmp_path, monkeypatch, capsys):
+def test_an_interrupt_saves_every_member_and_all_go_on_bit_for_bit(
+    sweep, tmp_path, monkeypatch, capsys
+):
     answers = iter([0, 15])
-    monkeypatch.setattr(Interrupt, "agreed", lambda self: next(answers))
+    monkeypatch.setattr(Interrupt, "agreed", lambda self: next(answers, 0))
     with pytest.raises(SystemExit) as caught:
-        main(tmp_path / "sweep", "members={seed: [0, 3]}")
+        main(tmp_path / "sweep", GRID, "max_steps=10", "eval_every=5")
     assert caught.value.code == 143
-    assert "stopped at step 10" in capsys.readouterr().out
-    for name in ("0_seed-0", "1_seed-3"):
-        assert state(tmp_path / "sweep" / name)[0] == 10
+    folder = tmp_path / "sweep"
+    assert f"stopped at step 5; to go on: python -m fsb.train resume={folder}" in (
+        capsys.readouterr().out
+    )
+    assert {state(folder / name)[0] for name in NAMES} == {5}
+    fsb.train.main([f"resume={folder}"])
+    for name in NAMES:
+        assert state(folder / name) == state(sweep / name)
+        assert rows(folder / name) == rows(sweep / name)
+    first, second = (json.loads((f / "summary.json").read_text()) for f in (folder, sweep))
+    assert first == second
+
+
+def test_the_step_from_which_all_members_can_go_on():
+    class Store:
+        def __init__(self, *found):
+            self.steps = lambda: list(found)
+
+    common, both = members_run._common_step, np.array([True, True])
+    assert common([Store(), Store()], both, 9) == 0
+    assert common([Store(2, 4), Store(2)], both, 9) == 2  # killed while it saved
+    assert common([Store(2, 4), Store(2)], np.array([True, False]), 9) == 4
+    with pytest.raises(FsbError, match="no step has a checkpoint of every member"):
+        common([Store(2), Store()], both, 9)
+    with pytest.raises(FsbError, match="max_steps=3: the members are already at step 4"):
+        common([Store(4), Store(4)], both, 3)
