@@ -8,7 +8,6 @@ Runs that differ in their seed alone become one line with a band of one standard
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from fsb.storage.curves import compare_curves
 from fsb.storage.metrics_file import MetricsFile, write_csv
 from fsb.storage.provenance import factory_name
+from fsb.storage.run_folder import read_summary
 
 FIELDS = ("train_elbo", "test_elbo", "gradient_variance")
 RESULTS = (
@@ -59,9 +59,18 @@ def label(run: dict[str, str], runs: list[dict[str, str]]) -> str:
     return f"{run['estimator']} ({extra})" if extra else run["estimator"]
 
 
-def compare(runs_folder: Path, out: Path, title: str) -> None:
-    """Collects every finished run below ``runs_folder`` into ``out``."""
-    folders = sorted(path.parent for path in runs_folder.rglob("summary.json"))
+def run_folders(home: Path, unfinished: bool) -> list[Path]:
+    """The runs below a folder, the members of sweeps among them."""
+    mark = "metrics.csv" if unfinished else "summary.json"
+    found = sorted(path.parent for path in home.rglob(mark))
+    sweeps = {path.parent for path in home.rglob("members.yaml")}
+    copies = {sweep / "best" for sweep in sweeps}
+    return [folder for folder in found if folder not in sweeps | copies]
+
+
+def compare(runs_folder: Path, out: Path, title: str, unfinished: bool = False) -> None:
+    """Collects every finished run below ``runs_folder``, or every run, into ``out``."""
+    folders = run_folders(runs_folder, unfinished)
     if not folders:
         raise SystemExit(f"no finished run (summary.json) below {runs_folder}")
     found = [settings(OmegaConf.load(folder / "config.yaml")) for folder in folders]
@@ -70,13 +79,14 @@ def compare(runs_folder: Path, out: Path, title: str) -> None:
     results: list[dict] = []
     curves: list[dict] = []
     for folder, run in zip(folders, found, strict=True):
-        summary = json.loads((folder / "summary.json").read_text())
+        rows = MetricsFile(folder / "metrics.csv").read()
+        last = rows[-1] | {"steps": rows[-1]["step"]} if rows else {}
+        summary = last | read_summary(folder)
         name = label(run, found)
         results.append(
             {"run": name, "data": run["data"], "seed": int(run["seed"])}
             | {key: summary[key] for key in RESULTS if key in summary}
         )
-        rows = MetricsFile(folder / "metrics.csv").read()
         for row in rows:
             curves.append({"run": name, "seed": int(run["seed"])} | row)
         lines[name].append(rows)
@@ -96,5 +106,6 @@ if __name__ == "__main__":
     parser.add_argument("runs", type=Path, help="folder of run folders, at any depth")
     parser.add_argument("out", type=Path, help="folder for the results, such as experiments/NAME")
     parser.add_argument("--title", default="", help="above the plots")
+    parser.add_argument("--unfinished", action="store_true", help="runs that go on as well")
     arguments = parser.parse_args()
-    compare(arguments.runs, arguments.out, arguments.title)
+    compare(arguments.runs, arguments.out, arguments.title, arguments.unfinished)

@@ -1,0 +1,126 @@
+"""Trainings in pieces of seconds, each of which goes on where the one before stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsb.train
+from accelerator.plan import Training
+from fsb.errors import FsbError
+from fsb.storage.metrics_file import MetricsFile
+from fsb.storage.run_folder import read_summary
+
+TIME_IS_OVER = 128 + signal.SIGTERM
+SHORT = "eval_every=2 checkpoint_every=2 eval_examples=8 bound_samples=[]"
+SHOWN = ("train_elbo", "valid_elbo", "test_elbo", "steps_per_second", "wall_seconds")
+
+
+def words(item: Training, folder: Path, miniature: bool = False) -> list[str]:
+    """What ``fsb.train`` is given to begin the run, or to go on with it."""
+    if (folder / "config.yaml").exists():
+        return [f"resume={folder}"]
+    given = [*item.words, f"data={item.data}", f"max_steps={item.steps}", "devices=1"]
+    if miniature:
+        changes = [*item.small.split(), *SHORT.split(), "max_steps=4"]
+        keys = {change.partition("=")[0] for change in changes}
+        given = [word for word in given if word.partition("=")[0] not in keys] + changes
+    return [*given, f"hydra.run.dir={folder}"]
+
+
+def command(item: Training, folder: Path) -> str:
+    return "python -m fsb.train " + shlex.join(words(item, folder))
+
+
+def train(item: Training, folder: Path, seconds: float, compiled: str, miniature: bool) -> None:
+    """Trains for so many seconds, or to the end.
+
+    Raises:
+      FsbError: if it ended otherwise; with its message.
+      KeyboardInterrupt, SystemExit: if a signal ended it; it has been saved.
+    """
+    given = [*words(item, folder, miniature), f"compilation_cache={compiled}"]
+    said = sys.stderr = Listening(sys.stderr)
+    over = threading.Event()
+    try:
+        with sigterm_after(seconds, over):
+            fsb.train.main(given)
+    except SystemExit as end:
+        if end.code == 130:
+            raise KeyboardInterrupt from None
+        if end.code == TIME_IS_OVER and over.is_set():
+            return
+        if end.code in (2, 3):
+            raise FsbError(said.error or f"fsb.train ended with {end.code}") from None
+        raise
+    finally:
+        sys.stderr = said.stream
+
+
+@contextlib.contextmanager
+def sigterm_after(seconds: float, over: threading.Event) -> Iterator[None]:
+    """Ends what runs inside when the seconds are over; a training saves first."""
+
+    def end() -> None:
+        over.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Listening:
+    """A stream that remembers the line in which a program of fsb said what was wrong."""
+
+    def __init__(self, stream: Any):
+        self.stream, self.error = stream, ""
+
+    def write(self, text: str) -> int:
+        if text.startswith("fsb: error: "):
+            self.error = text.removeprefix("fsb: error: ").strip()
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def runs(folder: Path) -> list[Path]:
+    """The run in the folder, or those of the members of a sweep."""
+    found = sorted(path.parent for path in folder.glob("*/metrics.csv"))
+    return [run for run in found if run.name != "best"] or [folder]
+
+
+def step(folder: Path) -> int:
+    """The step of the newest checkpoint."""
+    found = [path.name for run in runs(folder) for path in run.glob("checkpoints/*")]
+    return max((int(name) for name in found if name.isdecimal()), default=0)
+
+
+def finished(folder: Path) -> str:
+    """How it ended; "" if it has not."""
+    summary = read_summary(folder)
+    if "diverged_at" in summary:
+        return f"diverged at step {summary['diverged_at']}"
+    return "done" if {"steps", "best"} & summary.keys() else ""
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Of each run, where it stands."""
+    found = []
+    for run in runs(folder):
+        last = (MetricsFile(run / "metrics.csv").read() or [{}])[-1]
+        row = {"run": run.relative_to(folder.parent).as_posix(), "step": step(run)}
+        found.append(row | {key: last[key] for key in SHOWN if key in last})
+    return found
