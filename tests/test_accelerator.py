@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
-from fsb.runtime.interrupts import Interrupt
+from fsb.runtime.interrupts import Interrupt, interrupts
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import provenance
 from runs import one_device, rows, state
@@ -28,17 +27,9 @@ from accelerator import __main__ as accelerator
 from accelerator import pack, pieces
 from accelerator.plan import PLAN, Timing, Training
 
+nothing = lambda: None
 NAMES = [item.name for item in PLAN]
 TRAININGS = {item.name: item for item in PLAN if isinstance(item, Training)}
-
-
-@pytest.fixture
-def handlers():
-    """What is done on signals is as before afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_the_plan_says_what_is_there_and_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -93,7 +84,7 @@ def test_the_trainings_are_the_published_ones(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_whole_plan_in_miniature(tmp_path, handlers, capsys):
+def test_the_whole_plan_in_miniature(tmp_path, capsys):
     given = ["--miniature", "--out", str(tmp_path)]
     assert accelerator.main(given) == 0
     experiments = tmp_path / "experiments"
@@ -118,7 +109,7 @@ def test_the_whole_plan_in_miniature(tmp_path, handlers, capsys):
     assert {line["item"] for line in lines} == {i.name for i in PLAN if isinstance(i, Timing)}
     assert {"date", "git_commit", "device", "versions", "ms_per_step"} <= lines[0].keys()
     capsys.readouterr()
-    accelerator.go(accelerator.Work(tmp_path, True), PLAN, 1e9)
+    accelerator.go(accelerator.Work(tmp_path, True), PLAN, 1e9, nothing)
     assert capsys.readouterr().out == ""  # there is nothing left to do
 
 
@@ -127,7 +118,7 @@ def test_what_fails_is_noted_and_the_next_goes_on(tmp_path, monkeypatch, capsys)
     seen = []
     monkeypatch.setattr(accelerator, "time_steps", lambda item, small: seen.append(item) or [{}])
     work = accelerator.Work(tmp_path, True)
-    accelerator.go(work, [wrong, PLAN[0]], 1e9)
+    accelerator.go(work, [wrong, PLAN[0]], 1e9, nothing)
     assert seen == [PLAN[0]]
     assert work.record(wrong)["error"].startswith("estimator: unknown 'stt'")
     assert work.finished(PLAN[0])
@@ -139,21 +130,20 @@ def test_nothing_is_begun_that_has_no_time_left(tmp_path, monkeypatch, capsys):
     begun = []
     monkeypatch.setattr(accelerator, "time_steps", lambda item, small: begun.append(item) or [{}])
     long = replace(PLAN[0], name="long", seconds=1000.0)
-    accelerator.go(accelerator.Work(tmp_path, True), [long, PLAN[0]], 60)
+    accelerator.go(accelerator.Work(tmp_path, True), [long, PLAN[0]], 60, nothing)
     assert begun == [PLAN[0]]
     assert "long: no time left for it" in capsys.readouterr().out
-    accelerator.go(accelerator.Work(tmp_path, True), [PLAN[1]], accelerator.LEAST - 1)
+    accelerator.go(accelerator.Work(tmp_path, True), [PLAN[1]], accelerator.LEAST - 1, nothing)
     assert "time is over; not done: table1_2" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_a_training_in_pieces_is_that_in_one_piece(tmp_path, monkeypatch):
     item, cache = TRAININGS["gumbel_softmax"], os.environ["JAX_COMPILATION_CACHE_DIR"]
-    answers = iter([0, signal.SIGTERM])
+    answers = iter([0, signal.SIGQUIT])
     pieces.train(item, tmp_path / "whole", math.inf, cache, True)
     with monkeypatch.context() as patch:
         patch.setattr(Interrupt, "agreed", lambda self: next(answers))
-        patch.setattr(threading.Event, "is_set", lambda self: True)
         pieces.train(item, tmp_path / "run", math.inf, cache, True)
     assert pieces.step(tmp_path / "run") == 2
     assert not pieces.finished(tmp_path / "run")
@@ -163,13 +153,22 @@ def test_a_training_in_pieces_is_that_in_one_piece(tmp_path, monkeypatch):
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
-def test_seconds_end_with_a_signal(handlers):
-    signal.signal(signal.SIGTERM, accelerator.stop)
-    over = threading.Event()
-    with pytest.raises(SystemExit) as caught, pieces.sigterm_after(0.01, over):
+def test_seconds_end_with_a_signal():
+    with pieces.signals(), pytest.raises(SystemExit) as caught, pieces.sigquit_after(0.01):
         time.sleep(20)
     assert caught.value.code == pieces.TIME_IS_OVER
-    assert over.is_set()
+
+
+def test_a_signal_that_a_training_took_ends_the_program():
+    with pieces.signals() as obey:
+        with interrupts():
+            os.kill(os.getpid(), signal.SIGQUIT)
+        obey()  # the time of a training, no more
+        with interrupts() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.signal == signal.SIGTERM
+        with pytest.raises(SystemExit, match="143"):
+            obey()
 
 
 def test_what_is_packed_fits_into_parts(tmp_path, monkeypatch):
@@ -183,7 +182,9 @@ def test_what_is_packed_fits_into_parts(tmp_path, monkeypatch):
     sets = {"a": [Path("a/1"), Path("a/2")], "b": [Path("b")]}
     monkeypatch.setattr(pack, "files", lambda name, home: sets[name])
     pack.pack(tmp_path / "packed", ["a", "b"])
-    packed = {p.relative_to(tmp_path / "packed").as_posix() for p in tmp_path.rglob("packed/*/**/*")}
+    packed = {
+        p.relative_to(tmp_path / "packed").as_posix() for p in tmp_path.rglob("packed/*/**/*")
+    }
     assert {"1/wheels/x.whl", "1/commit", "1/data/b", "2/data/a/1", "3/data/a/2"} <= packed
     assert "2/data/a/2" not in packed  # 30 + 80 is too much
 

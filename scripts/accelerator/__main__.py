@@ -9,20 +9,19 @@ import argparse
 import datetime
 import json
 import math
-import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from compare import compare
-
-import fsb.data
 from accelerator import pieces
 from accelerator.plan import PLAN, Timing, Training
 from accelerator.timings import time_steps
+from compare import compare
+
+import fsb.data
 from fsb.data.find import Missing
 from fsb.errors import FsbError, first_line, unknown
 from fsb.runtime.xla import compilation_cache
@@ -145,8 +144,11 @@ def table(work: Work, items: Sequence[Item]) -> str:
     return "\n".join(lines)
 
 
-def go(work: Work, items: Sequence[Item], seconds: float) -> None:
-    """Makes one item after the other, and again those that are not done, until time is over."""
+def go(work: Work, items: Sequence[Item], seconds: float, obey: Callable[[], None]) -> None:
+    """Makes one item after the other, and again those that are not done, until time is over.
+
+    ``obey`` is called after each, and may end it all.
+    """
     end = time.monotonic() + seconds
     todo = [item for item in items if not work.finished(item)]
     while todo:
@@ -161,15 +163,12 @@ def go(work: Work, items: Sequence[Item], seconds: float) -> None:
                 continue
             print(f"{item.name}: {item.what}", flush=True)
             work.make(item, min(left - LEAST / 2, getattr(item, "piece", math.inf)))
+            obey()
             error = work.record(item)["error"]
             if error:
                 print(f"{item.name}: failed: {error}")
             if error or work.finished(item):
                 todo.remove(item)
-
-
-def stop(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,14 +190,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plan:
         print(table(work, items))
         return 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
     compilation_cache(work.compiled)
     print(provenance())
-    try:
-        go(work, items, 60 * args.minutes)
-    except KeyboardInterrupt:
-        return 130
+    with pieces.signals() as obey:
+        go(work, items, 60 * args.minutes, obey)
     for folder in {work.run_folder(item).parent for item in items if isinstance(item, Training)}:
         if list(folder.rglob("metrics.csv")):
             compare(folder, work.home / "experiments" / folder.name, "", unfinished=True)
@@ -211,3 +206,5 @@ if __name__ == "__main__":
     except FsbError as error:
         print(f"fsb: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -14,8 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fsb.data
 from accelerator.plan import PLAN, Training
+
+import fsb.data
 from fsb.errors import FsbError
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.provenance import git_commit

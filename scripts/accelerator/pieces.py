@@ -6,19 +6,21 @@ import contextlib
 import os
 import shlex
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsb.train
 from accelerator.plan import Training
+
+import fsb.train
 from fsb.errors import FsbError
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.run_folder import read_summary
 
-TIME_IS_OVER = 128 + signal.SIGTERM
+TIME_IS_OVER = 128 + signal.SIGQUIT
 SHORT = "eval_every=2 checkpoint_every=2 eval_examples=8 bound_samples=[]"
 SHOWN = ("train_elbo", "valid_elbo", "test_elbo", "steps_per_second", "wall_seconds")
 
@@ -44,34 +46,26 @@ def train(item: Training, folder: Path, seconds: float, compiled: str, miniature
 
     Raises:
       FsbError: if it ended otherwise; with its message.
-      KeyboardInterrupt, SystemExit: if a signal ended it; it has been saved.
+      SystemExit: if another signal ended it; it has been saved.
     """
     given = [*words(item, folder, miniature), f"compilation_cache={compiled}"]
     said = sys.stderr = Listening(sys.stderr)
-    over = threading.Event()
     try:
-        with sigterm_after(seconds, over):
+        with sigquit_after(seconds):
             fsb.train.main(given)
     except SystemExit as end:
-        if end.code == 130:
-            raise KeyboardInterrupt from None
-        if end.code == TIME_IS_OVER and over.is_set():
-            return
         if end.code in (2, 3):
-            raise FsbError(said.error or f"fsb.train ended with {end.code}") from None
-        raise
+            raise FsbError(said.error) from None
+        if end.code != TIME_IS_OVER:
+            raise
     finally:
         sys.stderr = said.stream
 
 
 @contextlib.contextmanager
-def sigterm_after(seconds: float, over: threading.Event) -> Iterator[None]:
+def sigquit_after(seconds: float) -> Iterator[None]:
     """Ends what runs inside when the seconds are over; a training saves first."""
-
-    def end() -> None:
-        over.set()
-        os.kill(os.getpid(), signal.SIGTERM)
-
+    end = lambda: os.kill(os.getpid(), signal.SIGQUIT)
     timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
     timer.daemon = True
     timer.start()
@@ -79,6 +73,37 @@ def sigterm_after(seconds: float, over: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Callable[[], None]]:
+    """Signals end the program.
+
+    Yields:
+      A function that raises SystemExit if there was one to do so, even if a training took it for
+      its own, in its last steps.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    def obey() -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in set(read.recv(4096)) - {signal.SIGQUIT}:
+                stop(number, None)
+
+    ends = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
+    before = {number: signal.signal(number, stop) for number in ends}
+    read, write = socket.socketpair()
+    read.setblocking(False)
+    write.setblocking(False)
+    signal.set_wakeup_fd(write.fileno())
+    try:
+        yield obey
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Listening:

@@ -108,9 +108,7 @@ def grid(estimator: str, further: str = "") -> Training:
     settings = f"model.layers=2 estimator={estimator} members={{{RATES}{further}}}"
     small = f"{SMALL} members={{optimizer.learning_rate:[1e-4,2e-4]}}"
     name = f"grid_{estimator}"
-    return Training(
-        name, what, "fig2_omniglot", settings, "omniglot", 2_000_000, 1500, 60, small
-    )
+    return Training(name, what, "fig2_omniglot", settings, "omniglot", 2_000_000, 1500, 60, small)
 
 
 PLAN: tuple[Timing | Training, ...] = (

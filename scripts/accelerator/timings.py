@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from accelerator.plan import Timing
 from bench_sweep import chunk_of
 from utilisation import operations
 
 import fsb.estimators
-from accelerator.plan import Timing
 from fsb.bench.timing import measure, paired
 from fsb.bench.variants import Chunk, images, no_sampling
 from fsb.cli.members import members
@@ -22,7 +22,7 @@ from fsb.data import Dataset
 from fsb.data.preprocess import choose
 from fsb.errors import first_line
 from fsb.training.members import Programs, batches, block
-from fsb.training.setup import Parts, assemble
+from fsb.training.setup import assemble
 from fsb.types import Estimator
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "TPU v4": 275e12}
