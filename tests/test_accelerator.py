@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerator import __main__ as accelerator
+from accelerator import pack, pieces
+from accelerator.plan import PLAN, Timing, Training
 
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
@@ -21,12 +24,6 @@ from fsb.storage.provenance import provenance
 from runs import one_device, rows, state
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "scripts"))  # as the script itself does
-
-from accelerator import __main__ as accelerator
-from accelerator import pack, pieces
-from accelerator.plan import PLAN, Timing, Training
-
 nothing = lambda: None
 NAMES = [item.name for item in PLAN]
 TRAININGS = {item.name: item for item in PLAN if isinstance(item, Training)}
@@ -46,7 +43,7 @@ def test_the_plan_says_what_is_there_and_what_is_missing(tmp_path, monkeypatch, 
     (run / "metrics.csv").write_text("step,steps_per_second\n5000,4900.0\n")
     monkeypatch.setattr(pieces.fsb.data, "mnist_static", lambda: None)
     assert accelerator.main(["--plan", "--out", str(home)]) == 0
-    first, *shown, total = capsys.readouterr().out.splitlines()
+    _, *shown, total = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in shown] == NAMES
     line = dict(zip(NAMES, shown, strict=True))
     assert "0 s  " in line["table1_1"]
