@@ -112,7 +112,8 @@ class Work:
         finally:
             if isinstance(item, Training) and self.run_folder(item).exists():
                 rows = pieces.rows(self.run_folder(item))
-            self.write(item, rows, error, time.monotonic() - begun)
+            if rows or error:
+                self.write(item, rows, error, time.monotonic() - begun)
 
     def write(self, item: Item, rows: list, error: str | None, seconds: float) -> None:
         """The record of an item as JSON, and a line for each of its measurements."""
@@ -132,15 +133,15 @@ class Work:
 
 def table(work: Work, items: Sequence[Item]) -> str:
     """The plan as text."""
-    lines = [f"{'':>3} {'item':24} {'about':>8}  {'what; state':72} command"]
+    lines = [f"{'':3} {'item':23} {'about':>8}  {'state':32} {'what':64} command"]
     total = 0.0
     for number, item in enumerate(items, start=1):
         state, seconds = work.state(item), 0.0 if work.finished(item) else work.left(item)
         total += seconds
-        what = f"{item.what}; {state}" if state else item.what
         about = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-        lines.append(f"{number:3} {item.name:24} {about:>8}  {what:72} {work.command(item)}")
-    lines.append(f"{'':28} {total / 60:5.0f} min  in all; estimates from assumed speeds")
+        row = f"{number:3} {item.name:23} {about:>8}  {state:32} {item.what:64}"
+        lines.append(f"{row} {work.command(item)}")
+    lines.append(f"{'':27} {total / 60:5.0f} min  in all; estimates from assumed speeds")
     return "\n".join(lines)
 
 
@@ -164,7 +165,7 @@ def go(work: Work, items: Sequence[Item], seconds: float, obey: Callable[[], Non
             print(f"{item.name}: {item.what}", flush=True)
             work.make(item, min(left - LEAST / 2, getattr(item, "piece", math.inf)))
             obey()
-            error = work.record(item)["error"]
+            error = work.record(item).get("error")
             if error:
                 print(f"{item.name}: failed: {error}")
             if error or work.finished(item):

@@ -99,7 +99,7 @@ def resnet(model: str, estimator: str) -> Training:
     settings = f"estimator={estimator} model.dtype=bfloat16"
     speed = 40 if a else 15
     return Training(
-        f"resnet_{model}_{estimator}", what, into, settings, data, 400_000, speed, 60, SMALL_RESNET
+        f"resnet_{model}_{estimator}", what, into, settings, data, 400_000, speed, 120, SMALL_RESNET
     )
 
 
