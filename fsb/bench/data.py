@@ -69,9 +69,8 @@ def feeding(config: DictConfig, pool: np.ndarray, kind: str) -> Chunk:
 def waiting(parts: Parts, config: DictConfig, kind: str) -> Row:
     """The share of the time of ``rounds`` chunks in which a run waits for its images."""
     recipe, state, waited = parts.recipe, parts.first_state(), 0.0
-    key, put = parts.key("order"), recipe.layout.replicate
-    limit, steps = FEEDS[kind], config.steps
-    with feed(parts.data.train, key, parts.batch_size, steps, limit, put) as batches:
+    key, limit, steps = parts.key("order"), FEEDS[kind], config.steps
+    with feed(parts.data.train, key, parts.batch_size, steps, limit, recipe.layout) as batches:
         begun = time.perf_counter()
         for number in range(-2, config.rounds):  # two to compile
             if number == 0:
