@@ -33,9 +33,7 @@ def check(config: DictConfig) -> tuple[DictConfig, Any]:
     if config.get("members") is not None:
         return config, assemble_members(config)
     parts = assemble(config)
-    if config.eval_examples is None:
-        count = affordable(parts, config.eval_batch_size)
-        config = cast(DictConfig, OmegaConf.merge(config, {"eval_examples": count}))
+    config = cast(DictConfig, OmegaConf.merge(config, affordable(parts, cast(dict, config))))
     require_same(cast(dict, OmegaConf.to_container(config)))
     try_step(parts)
     return config, parts

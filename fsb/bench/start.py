@@ -56,6 +56,6 @@ def first_step(overrides: Sequence[str]) -> None:
     compilation_cache(config.compilation_cache)
     parts = assemble(config)
     state = parts.first_state()
-    with parts.feed(config.steps_per_call) as batches:
+    with parts.feed(1) as batches:
         images, indices = batches(0, 1)
         jax.block_until_ready(run_steps(parts.recipe, state, images, indices, 1))

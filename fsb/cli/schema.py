@@ -62,7 +62,7 @@ class Train:
     seed: Seed
     max_steps: Count
     batch_size: Count
-    steps_per_call: Annotated[int, Ge(1), Le(10**6)]
+    steps_per_call: Annotated[int, Ge(1), Le(10**6)] | None
     eval_every: Count
     eval_examples: Count | None
     bound_samples: list[Count]

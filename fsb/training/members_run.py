@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -54,10 +54,10 @@ def assemble_members(config: DictConfig) -> Block:
         raise FsbError("members: share the devices of one process; leave distributed out")
     found = members(config)
     together = block(assemble(found[0].config), found)
-    if config.eval_examples is None:
-        count = affordable(together.parts, config.eval_batch_size)
+    for name, count in affordable(together.parts, cast(dict, config)).items():
+        config[name] = count
         for member in found:
-            member.config.eval_examples = count
+            member.config[name] = count
     try_members(together)
     return together
 

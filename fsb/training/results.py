@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +17,9 @@ from fsb.types import PyTree
 
 MOST = 10_000
 OPERATIONS = {"cpu": 1e12}
+MOST_STEPS = 100
+OPERATIONS_OF_A_CALL = {"cpu": 2e11}
+"""Floating-point operations, by backend; others do a thousand times as many in the time."""
 
 
 def subset(images: np.ndarray, most: int) -> np.ndarray:
@@ -25,20 +29,32 @@ def subset(images: np.ndarray, most: int) -> np.ndarray:
     return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
 
 
-def affordable(parts: Parts, batch: int) -> int:
-    """The images of each split behind a logged ELBO, where eval_examples does not say it.
+def affordable(parts: Parts, config: Mapping[str, Any]) -> dict[str, int]:
+    """What fits the size of the network, for those of these keys that are None.
 
-    10,000, or fewer where these would take more than ``OPERATIONS``: half a minute on two cores of
-    a CPU for the three splits, and less on an accelerator.
+    eval_examples: 10,000, or fewer where the evaluation of these would take more than
+      ``OPERATIONS``: half a minute on two cores of a CPU for the three splits, and less on an
+      accelerator.
+    steps_per_call: 100, or fewer where these would take more than some seconds, so that progress
+      is shown and signals are obeyed. The numbers do not depend on it.
     """
+    unset = {"eval_examples", "steps_per_call"} & {k for k, v in config.items() if v is None}
+    if not unset:
+        return {}
     state = jax.eval_shape(lambda: parts.first_state())
     found, key = {"params": state.params, "constants": state.constants}, jax.random.key(0)
     if getattr(parts.recipe.model, "mixes_examples", False):
         measure = lambda found: evaluation.statistics(parts.recipe, found, parts.probe, key)
         found |= jax.eval_shape(measure, found)
-    one = evaluation.operations(parts.recipe, found, parts.data.train, batch)
-    budget = OPERATIONS.get(jax.default_backend(), 1e15)
-    return max(1, min(MOST, int(budget / max(one, 1.0) / 3)))
+    batch = config["eval_batch_size"]
+    one = max(evaluation.operations(parts.recipe, found, parts.data.train, batch), 1.0)
+    backend = jax.default_backend()
+    step = 3 * parts.batch_size * one  # forward, and backward in activations and parameters
+    fits = {
+        "eval_examples": min(MOST, int(OPERATIONS.get(backend, 1e15) / one / 3)),
+        "steps_per_call": min(MOST_STEPS, int(OPERATIONS_OF_A_CALL.get(backend, 2e14) / step)),
+    }
+    return {name: max(1, fits[name]) for name in unset}
 
 
 def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:

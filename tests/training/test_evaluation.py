@@ -169,22 +169,32 @@ def test_reconstructions_and_samples(parts, trained):
     assert not np.array_equal(samples[0], samples[1])
 
 
+UNSET = {"eval_examples": None, "steps_per_call": None, "eval_batch_size": 64}
+
+
 @pytest.mark.slow
-def test_a_large_network_is_judged_by_fewer_images(monkeypatch):
+def test_a_large_network_is_judged_by_fewer_images_in_shorter_calls(monkeypatch):
     parts, _ = assembled()
-    assert results.affordable(parts, 64) == results.MOST
+    full = {"eval_examples": results.MOST, "steps_per_call": results.MOST_STEPS}
+    assert results.affordable(parts, UNSET) == full
+    assert results.affordable(parts, {**UNSET, **full}) == {}
     state = parts.first_state()
     found = {"params": state.params, "constants": state.constants}
     one = evaluation.operations(parts.recipe, found, parts.data.train, 64)
     products = sum(x.size for x in jax.tree.leaves(state.params) if x.ndim == 2)
     assert 2 * products < one < 20 * products + 10_000
     monkeypatch.setitem(results.OPERATIONS, "cpu", 3 * 7.5 * one)
-    assert results.affordable(parts, 64) == 7
+    monkeypatch.setitem(results.OPERATIONS_OF_A_CALL, "cpu", 3 * 5.5 * parts.batch_size * one)
+    assert results.affordable(parts, UNSET) == {"eval_examples": 7, "steps_per_call": 5}
+    monkeypatch.setitem(results.OPERATIONS_OF_A_CALL, "cpu", 1.0)
+    assert results.affordable(parts, UNSET | {"eval_examples": 9}) == {"steps_per_call": 1}
 
 
 @pytest.mark.slow
 def test_what_is_affordable_stands_in_the_configuration(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fsb.train, "affordable", lambda parts, batch: 17)
-    folder = main(tmp_path / "run", "eval_examples=null", "max_steps=10")
-    assert load_run_config(folder, Train).eval_examples == 17
+    found = {"eval_examples": 17, "steps_per_call": 3}
+    monkeypatch.setattr(fsb.train, "affordable", lambda parts, config: found)
+    folder = main(tmp_path / "run", "eval_examples=null", "steps_per_call=null", "max_steps=10")
+    config = load_run_config(folder, Train)
+    assert (config.eval_examples, config.steps_per_call) == (17, 3)
     assert "evaluating" not in (folder / "metrics.csv").read_text()
