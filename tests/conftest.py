@@ -68,7 +68,15 @@ def key():
 
 
 # They start first. The fast tests that share finished runs do so in one process.
-LONGEST = ("test_kills", "test_resume", "test_train", "test_errors", "test_hostile", "test_lab")
+LONGEST = (
+    "test_accelerator",
+    "test_kills",
+    "test_resume",
+    "test_train",
+    "test_errors",
+    "test_hostile",
+    "test_lab",
+)
 SHARE_RUNS = (
     "test_resume",
     "test_train",

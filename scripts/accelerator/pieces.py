@@ -21,7 +21,7 @@ from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.run_folder import read_summary
 
 TIME_IS_OVER = 128 + signal.SIGQUIT
-SHORT = "eval_every=2 checkpoint_every=2 eval_examples=8 bound_samples=[]"
+SHORT = "steps_per_call=2 eval_every=4 checkpoint_every=4 eval_examples=8 bound_samples=[]"
 SHOWN = ("train_elbo", "valid_elbo", "test_elbo", "steps_per_second", "wall_seconds")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 RATES = "optimizer.learning_rate:[1e-4,2e-4,4e-4,6e-4]"
 SMALL = "model.width=4 model.layers=1 model.hidden=0 batch_size=8 data=digits"
 SMALL_RESNET = (
-    "model.widths=[4,4] model.stacks=[1,1] model.stochastic=[1] model.blocks=1 "
+    "model.widths=[4] model.stacks=[1] model.stochastic=[] model.blocks=1 "
     "batch_size=8 eval_batch_size=8 optimizer.learning_rate=1e-6 data=digits "
     "data.binarisation=dequantised"
 )
