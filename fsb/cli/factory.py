@@ -30,7 +30,8 @@ class Kind(NamedTuple):
         return self.names.split() or importlib.import_module(self.module).__all__
 
 
-DATA = "cifar10 digits faces fashion_mnist miniimagenet mnist mnist_static omniglot"
+DATA = "arrays cifar10 digits faces fashion_mnist images miniimagenet mnist mnist_static omniglot"
+DATA += " tfds"
 ESTIMATOR = Kind("an estimator", "fsb.estimators")
 OPTIMIZER = Kind("an optimizer", "fsb.optimizers", "adam sgd")
 KINDS = {

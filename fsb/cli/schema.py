@@ -12,14 +12,14 @@ from fsb.constraints import Count, Natural, Seed
 from fsb.errors import FsbError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distributed:
     """The processes of one run: by hand, or as the cluster that has started them tells."""
 
+    cluster: Literal["auto", "slurm", "mpi", "tpu"] | None = None  # older runs do not have it
     coordinator: str | None
     num_processes: Count
     process_id: Natural
-    cluster: Literal["auto", "slurm", "mpi", "tpu"] | None = None  # older runs do not have it
 
     def __post_init__(self) -> None:
         if self.cluster is not None and (self.num_processes, self.process_id) != (1, 0):

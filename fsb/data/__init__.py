@@ -8,12 +8,14 @@ from fsb.data.miniimagenet import miniimagenet
 from fsb.data.mnist import fashion_mnist, mnist
 from fsb.data.mnist_static import mnist_static
 from fsb.data.omniglot import omniglot
+from fsb.data.own import arrays, images, tfds
 from fsb.data.preprocess import Preprocess, dequantised, dynamic, static, threshold
 from fsb.data.stream import epoch_indices, feed, resident
 
 __all__ = [
     "Dataset",
     "Preprocess",
+    "arrays",
     "cifar10",
     "dequantised",
     "digits",
@@ -22,11 +24,13 @@ __all__ = [
     "faces",
     "fashion_mnist",
     "feed",
+    "images",
     "miniimagenet",
     "mnist",
     "mnist_static",
     "omniglot",
     "resident",
     "static",
+    "tfds",
     "threshold",
 ]
