@@ -106,7 +106,7 @@ def resnet(model: str, estimator: str) -> Training:
 def grid(estimator: str, further: str = "") -> Training:
     what = f"FouST, Figure 2: 2 x 200, the grid of {estimator} as one program"
     settings = f"model.layers=2 estimator={estimator} members={{{RATES}{further}}}"
-    small = f"{SMALL} members={{optimizer.learning_rate:[1e-4,2e-4]}}"
+    small = f"{SMALL} members={{optimizer.learning_rate:[1e-4]}}"
     name = f"grid_{estimator}"
     return Training(name, what, "fig2_omniglot", settings, "omniglot", 2_000_000, 1500, 60, small)
 
