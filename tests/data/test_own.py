@@ -135,7 +135,7 @@ def test_a_folder_without_splits_is_divided_and_notices_new_files(tmp_path, imag
 
 
 def test_a_set_that_tfds_has_prepared(tmp_path, images):
-    train, test = images(12, 28, 28, 1), images(3, 28, 28, 1, seed=1)
+    train, test = images(12, 28, 28), images(3, 28, 28, seed=1)
     prepare(tmp_path, "toy", "1.0.0", {"train": train, "test": test})
     dataset = fsb.data.tfds("toy", root=str(tmp_path), valid=2)
     assert [len(part) for part in splits(dataset)] == [10, 2, 3]
