@@ -130,7 +130,7 @@ def test_every_configuration_names_its_factory():
 
     names = {path.stem for path in (configs_dir() / "data").glob("*.yaml")}
     families = {"digits", "mnist", "mnist_static", "omniglot", "fashion_mnist", "cifar10"}
-    assert names == families | {"miniimagenet", "faces"}
+    assert names == families | {"miniimagenet", "faces", "arrays", "images", "tfds"}
     for name in names:
         config = OmegaConf.load(configs_dir() / "data" / f"{name}.yaml")
         assert config._target_ == f"fsb.data.{name}"
