@@ -1,1 +1,1 @@
-"""python -m fsb.bench: the speed of the train step, as ratios within one interleaved run."""
+"""python -m fsb.bench: what a train step costs, as ratios within one interleaved run."""

@@ -1,4 +1,4 @@
-"""The train step of ``fsb.bench`` in plain eager PyTorch, for comparison only."""
+"""The train step of ``fsb.bench`` in plain PyTorch, eager or compiled, for comparison only."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class VAE(nn.Module):
 
     def forward(self, x: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         """-ELBO of x [B, pixels], [B]."""
-        h, loss = x - self.mean, torch.zeros(len(x))
+        h, loss = x - self.mean, 0.0
         values = []
         for up in self.up:
             eta = up(h)
@@ -80,20 +80,35 @@ class VAE(nn.Module):
         return loss + F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
 
-def train_chunk(config: Any, images: np.ndarray) -> Callable[[], None]:
-    """``steps`` train steps: dynamic binarisation, one estimate, SGD with momentum."""
+def train_chunk(config: Any, images: np.ndarray, compiled: bool = False) -> Callable[[], None]:
+    """``steps`` train steps with FouST; ``compiled`` is ``torch.compile`` of the loss."""
+    model = network(config, images)
+    loss = lambda x: model(x, FouST.apply).mean()
+    if compiled:
+        loss = torch.compile(loss)
+    return chunk_of(config, images, model, lambda x: loss(x).backward())
+
+
+def network(config: Any, images: np.ndarray) -> VAE:
+    """The VAE that the configuration describes, with the same parameters at every call."""
     torch.manual_seed(0)
+    pixels = images[0].size
+    return VAE(pixels, config.layers, config.width, torch.full((pixels,), 0.5))
+
+
+def chunk_of(
+    config: Any, images: np.ndarray, model: VAE, backward: Callable[[Tensor], Any]
+) -> Callable[[], None]:
+    """``steps`` train steps: dynamic binarisation, ``backward(x)``, SGD with momentum."""
     pixels = torch.from_numpy(images.reshape(len(images), -1))
-    model = VAE(pixels.shape[1], config.layers, config.width, torch.full((pixels.shape[1],), 0.5))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def chunk() -> None:
         for _ in range(config.steps):
             rows = torch.randint(len(pixels), (config.batch_size,))
             x = torch.bernoulli(pixels[rows] / 255)
-            loss = model(x, FouST.apply).mean()
             optimizer.zero_grad()
-            loss.backward()
+            backward(x)
             optimizer.step()
 
     return chunk

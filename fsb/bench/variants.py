@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from fsb import estimators, optimizers
 from fsb.data.preprocess import Preprocess, dynamic
+from fsb.errors import unknown
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo
 from fsb.runtime import devices
@@ -37,6 +38,31 @@ def no_sampling() -> Estimator:
     return estimators.local(draw)
 
 
+def _needs_nothing(factory: Callable) -> bool:
+    return all(p.default is not p.empty for p in inspect.signature(factory).parameters.values())
+
+
+SELF_CONTAINED: dict[str, Callable[[], Estimator]] = {
+    name: getattr(estimators, name)
+    for name in estimators.__all__
+    if _needs_nothing(getattr(estimators, name))
+}
+"""The estimators that need no argument; the others are ``local`` and what combines estimators."""
+
+
+def chosen(names: Any) -> dict[str, Estimator]:
+    """Estimators of the default settings by name; "all" are those in ``SELF_CONTAINED``.
+
+    Raises:
+      FsbError: if a name is unknown.
+    """
+    names = SELF_CONTAINED if names == "all" else names
+    for number, name in enumerate(names):
+        if name not in SELF_CONTAINED:
+            raise unknown(f"estimators[{number}]", name, SELF_CONTAINED)
+    return {name: SELF_CONTAINED[name]() for name in names}
+
+
 VARIANTS: dict[str, Callable[[], Estimator]] = {
     "no sampling": no_sampling,
     "st": estimators.st,
@@ -53,29 +79,38 @@ def images(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape), np.uint8)
 
 
-def vae_chunk(config: DictConfig, estimator: Estimator) -> Chunk:
-    """``steps`` train steps of the VAE that the configuration describes."""
+def vae_recipe(config: DictConfig, estimator: Estimator) -> Recipe:
+    """The train step of the VAE that the configuration describes."""
     model = vae(SHAPE, BernoulliLikelihood(), layers=config.layers, width=config.width)
-    return train_chunk(config, estimator, model, dynamic())
+    return recipe_of(estimator, model, dynamic())
 
 
-def train_chunk(
-    config: DictConfig, estimator: Estimator, model: Any, preprocess: Preprocess
-) -> Chunk:
-    """``steps`` train steps of ``batch_size`` images each, exactly as ``fsb.train`` runs them."""
-    layout = devices.layout(1)
-    recipe = Recipe(
+def recipe_of(estimator: Estimator, model: Any, preprocess: Preprocess) -> Recipe:
+    """The train step of a model, with SGD, and Adam for what the estimator learns."""
+    return Recipe(
         model=model,
         objective=elbo(),
         preprocess=preprocess.apply,
         estimator=estimator,
         optimizer=optimizers.sgd(1e-4),
         control_optimizer=optimizers.adam(1e-3),
-        layout=layout,
+        layout=devices.layout(1),
     )
-    pool = images(model.shape)
-    start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=layout.replicated)
-    state = start(recipe, 0, pool[: config.batch_size], jnp.full(model.shape, 0.5))
+
+
+def train_chunk(
+    config: DictConfig, estimator: Estimator, model: Any, preprocess: Preprocess
+) -> Chunk:
+    """``steps`` train steps of ``batch_size`` images each, exactly as ``fsb.train`` runs them."""
+    return recipe_chunk(config, recipe_of(estimator, model, preprocess))
+
+
+def recipe_chunk(config: DictConfig, recipe: Recipe) -> Chunk:
+    """``train_chunk`` of a recipe."""
+    shape, replicated = recipe.model.shape, recipe.layout.replicated
+    pool = images(shape)
+    start = jax.jit(first_state, static_argnums=(0, 1), out_shardings=replicated)
+    state = start(recipe, 0, pool[: config.batch_size], jnp.full(shape, 0.5))
     return steps_chunk(recipe, state, pool, config.batch_size, config.steps)
 
 
@@ -143,14 +178,3 @@ def layer_sizes(config: DictConfig) -> list[tuple[int, int]]:
     width, pixels = config.width, int(np.prod(SHAPE))
     inner = [(width, width)] * (2 * 3 * config.layers - 2)
     return [(pixels, width), *inner, (width, pixels)]
-
-
-def chunks(config: DictConfig) -> dict[str, Chunk]:
-    """Every variant by name, with PyTorch's if it is asked for and installed."""
-    found = {name: vae_chunk(config, make()) for name, make in VARIANTS.items()}
-    found["matrix products"] = matrix_products(config)
-    if config.torch and importlib.util.find_spec("torch"):
-        from fsb.bench.pytorch import train_chunk as torch_chunk
-
-        found["eager PyTorch"] = torch_chunk(config, images())
-    return found

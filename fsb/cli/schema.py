@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import Strict
 
 from fsb.constraints import Count, Natural, Seed
@@ -118,10 +118,21 @@ class Prepare:
 class Bench:
     """The keys of configs/bench.yaml, where each is explained."""
 
+    suite: Literal[
+        "step", "estimators", "peers", "sweep", "start", "memory", "data", "count", "scaling"
+    ]
     rounds: Count
     steps: Count
     batch_size: Count
     layers: Count
     width: Count
     torch: bool
+    estimators: Literal["all"] | list[str]
+    overrides: list[str]
+    members: Count
+    jobs: Count
+    nets: list[str]
+    top: Count
+    balance: Annotated[float, Gt(0)]
+    grid: dict[str, list[Count]]
     modules: list[str]

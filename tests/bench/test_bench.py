@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import fsb
 from fsb.bench import __main__ as program
-from fsb.bench import timing, variants
+from fsb.bench import step, tables, timing, variants
 from fsb.gradients import value_and_grad
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo
@@ -59,17 +59,17 @@ def test_ratios_are_paired_within_a_round():
         "no sampling": slow / 1.2,
         "matrix products": slow * [0.8, 0.9, 0.7, 0.6, 0.9],
     }
-    rows = {row["what"]: row for row in timing.verdicts(seconds)}
-    assert [rows[what]["met"] for what, *_ in timing.BOUNDS] == [True, False, False, None]
+    rows = {row["what"]: row for row in step.verdicts(seconds)}
+    assert [rows[what]["met"] for what, *_ in step.BOUNDS] == [True, False, False, None]
     assert rows["foust / st"]["ratio"] == pytest.approx(1.02)
     products = rows["foust / matrix products alone"]
     quartiles = [products[name] for name in ("quartile_1", "ratio", "quartile_3")]
     assert quartiles == pytest.approx([1.02 / 0.9, 1.02 / 0.8, 1.02 / 0.7])
-    speeds = {row["variant"]: row for row in timing.speeds(seconds, steps=10)}
+    speeds = {row["variant"]: row for row in step.speeds(seconds, steps=10)}
     assert speeds["foust"]["ms_per_step"] == pytest.approx(510)
     assert speeds["foust"]["steps_per_second"] == pytest.approx(1 / 0.51)
-    text = timing.show(list(speeds.values()), list(rows.values()))
-    assert "NOT MET" in text
+    text = tables.markdown({"bounds": list(rows.values())})
+    assert "| NO " in text
     assert "needs torch" in text
 
 
@@ -80,10 +80,10 @@ def test_the_program_saves_its_tables(tmp_path, capsys):
     folder.mkdir()
     (folder / "results.csv").write_text("variant\nof another time\n")
     program.main([*sizes, "rounds=2", "torch=false", f"hydra.run.dir={folder}"])
-    assert {path.name for path in folder.iterdir()} == {"results.csv", "results.json"}
+    assert {path.name for path in folder.iterdir()} == {"results.csv", "results.json", "results.md"}
     results = json.loads((folder / "results.json").read_text())
     assert {"date", "device", "versions", "git_commit", "rounds", "width"} <= results.keys()
-    assert [bound["what"] for bound in results["bounds"]] == [what for what, *_ in timing.BOUNDS]
+    assert [bound["what"] for bound in results["bounds"]] == [what for what, *_ in step.BOUNDS]
     assert all(bound["ratio"] > 0 for bound in results["bounds"][:3])
     assert results["bounds"][3]["met"] is None
     names = [*variants.VARIANTS, "matrix products"]
