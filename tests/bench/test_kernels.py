@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from fsb.bench.kernels import kernels, size_of
+from fsb.runtime.random import uniform
 
 
 def by_hand(*lines, inner=""):
@@ -88,7 +89,7 @@ def test_the_sum_of_a_program_is_that_of_xla():
         y = lax.conv_general_dilated(
             x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        y = jnp.tanh(y) * jax.random.uniform(jax.random.key(0), y.shape)
+        y = jnp.tanh(y) * uniform(jax.random.key(0), y.shape)
         return (y.reshape(len(y), -1) @ jnp.ones((y[0].size, 7))).sum()
 
     shapes = jnp.ones((3, 3, 4, 5)), jnp.ones((2, 8, 8, 4))

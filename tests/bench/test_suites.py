@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import sys
+import time
 
 import pytest
 
 from fsb.bench import __main__ as program
-from fsb.bench import processes, start, sweep
-from fsb.bench.processes import watch
+from fsb.bench import memory, processes, scaling, start, sweep
+from fsb.bench.processes import Ended, watch
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
@@ -16,7 +17,10 @@ from fsb.storage.metrics_file import MetricsFile
 from runs import TINY
 
 SMALL = ("width=8", "batch_size=4", "rounds=2", "steps=2")
-TRAINING = f"overrides=[{','.join(f'{word!r}' for word in TINY)}]"
+STEPS = ("max_steps=1", "eval_every=1", "eval_examples=16", "model.layers=1")
+TRAINING, SHORT = (
+    f"overrides=[{','.join(f'{word!r}' for word in words)}]" for words in (TINY, (*TINY, *STEPS))
+)
 ABOUT = {"date", "suite", "rounds", "device", "versions", "git_commit"}
 
 
@@ -78,15 +82,31 @@ def test_estimators(tmp_path):
 
 @pytest.mark.slow
 def test_scaling(tmp_path):
-    grid = "grid={width: [4, 8, 16, 32], evaluations: [2, 3, 4, 5], "
-    grid += "layers: [], batch_size: [], samples: []}"
-    found = suite(tmp_path, "scaling", grid, "layers=1", "estimators=[st]")
-    curves = [(row["over"], row["estimator"]) for row in found["exponents"]]
-    assert curves == [("width", "st"), ("evaluations", "rloo")]
-    assert all(0.1 <= row["exponent"] <= 4 for row in found["exponents"])
-    points = [row["value"] for row in found["points"]]
-    assert points == [4, 8, 16, 32, 2, 3, 4, 5]
+    grid = "grid={evaluations: [2, 3, 4, 5], width: [], layers: [], batch_size: [], samples: []}"
+    found = suite(tmp_path, "scaling", grid, "layers=1")
+    (row,) = found["exponents"]
+    assert (row["over"], row["estimator"]) == ("evaluations", "rloo")
+    assert 0.1 <= row["exponent"] <= 4
+    assert [row["value"] for row in found["points"]] == [2, 3, 4, 5]
     assert all(row["ms_per_step"] > 0 for row in found["points"])
+
+
+@pytest.mark.slow
+def test_the_points_of_a_curve_differ_in_one_size(tmp_path, monkeypatch):
+    """With steps that sleep, the exponents are known."""
+    seen = []
+
+    def asleep(config, recipe):
+        seen.append((recipe.model.units[0], recipe.model.layers, config.batch_size))
+        return lambda: time.sleep(2e-3 * config.width / 4 * config.batch_size**2 / 16)
+
+    monkeypatch.setattr(scaling, "recipe_chunk", asleep)
+    grid = "grid={width: [4, 8, 16, 32], batch_size: [4, 8, 12, 16], layers: [], samples: [], "
+    grid += "evaluations: []}"
+    found = suite(tmp_path, "scaling", grid, "width=4", "estimators=[st]", "layers=3")
+    assert seen == [*((w, 3, 4) for w in (4, 8, 16, 32)), *((4, 3, b) for b in (4, 8, 12, 16))]
+    slopes = [row["last_exponent"] for row in found["exponents"]]
+    assert slopes == pytest.approx([1, 2], abs=0.3)
 
 
 @pytest.mark.slow
@@ -116,10 +136,14 @@ def test_data(tmp_path):
 
 
 @pytest.mark.slow
-def test_memory(tmp_path):
-    found = suite(tmp_path, "memory", TRAINING, "jobs=2", "nets=[linear_disarm_vae]")
+def test_memory(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(memory, "watch", lambda *words: seen.append(words) or Ended(1.0, 2**28))
+    found = suite(tmp_path, "memory", SHORT, "jobs=2", "nets=[linear_disarm_vae]")
+    assert len(given(seen)) == 1
     run, first, last = (row["mb"] for row in found["processes"])
-    assert min(run, first, last) > 100
+    assert run == 256
+    assert min(first, last) > 100
     assert last >= first  # the second job begins with all that the first has loaded
     assert [row["job"] for row in found["by_job"]] == [0, 1]
     assert all(row["seconds"] > 0 for row in found["by_job"])
@@ -135,7 +159,7 @@ def given(commands):
     overrides = [command[3:] for command in commands if command[:3] == processes.TRAIN]
     for words in overrides:
         if "--help" not in words:
-            preflight("train", words, Train)
+            preflight("train", list(words), Train)
     return overrides
 
 
@@ -145,8 +169,7 @@ def test_sweep(tmp_path, monkeypatch):
 
     def run(*command):
         seen.append(command)
-        many = any("members" in word for word in command)
-        return watch(sys.executable, "-S", "-c", f"import time; time.sleep({0.2 + 0.2 * many})")
+        time.sleep(0.1 if any("members" in word for word in command) else 0.05)
 
     monkeypatch.setattr(sweep, "watch", run)
     found = suite(tmp_path, "sweep", TRAINING, "members=4")
@@ -154,7 +177,7 @@ def test_sweep(tmp_path, monkeypatch):
     assert (alone["what"], together["what"]) == ("a run alone", "all members")
     (row,) = found["ratios"]
     assert row["members"] == 4
-    assert 0.3 < row["ratio"] < 0.9  # 0.4 / (4 * 0.2), and what a process takes
+    assert row["ratio"] == pytest.approx(0.1 / (4 * 0.05), rel=0.3)
     grids = [word for words in given(seen) for word in words if "members" in word]
     assert grids == ["members={seed: [0, 1, 2, 3]}"] * 2
     assert len(seen) == 4
@@ -188,7 +211,7 @@ def test_start(tmp_path, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_a_process_is_watched():
-    much = watch(sys.executable, "-S", "-c", "x = bytes(2**27); import time; time.sleep(0.2)")
+    much = watch(sys.executable, "-S", "-c", "import time; x = b'x' * 2**27; time.sleep(0.2)")
     little = watch(sys.executable, "-S", "-c", "pass")
     assert much.seconds > 0.2
     assert much.peak - little.peak == pytest.approx(2**27, rel=0.1)
