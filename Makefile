@@ -35,7 +35,7 @@ lint: $(VENV)/.installed ## ruff and the type checker
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/.installed ## speed of the train step, as ratios
+bench: $(VENV)/.installed ## speed of the train step, as ratios; ARGS="suite=scaling ..." measures something else
 	$(RUN) -m fsb.bench $(ARGS)
 
 claims: $(VENV)/.installed ## every proposition as an experiment (4 minutes), then experiments/CLAIMS.md

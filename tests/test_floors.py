@@ -187,7 +187,7 @@ def options(group):
 def test_no_configuration_is_left_out():
     groups = {*PARTS, "data", "logger", "problem"}
     folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    assert folders == groups | {"experiment", "sweep", "suited"}
+    assert folders == groups | {"experiment", "sweep", "suited", "suite"}
     for name in options("estimator"):
         node = yaml.safe_load((CONFIGS / "estimator" / f"{name}.yaml").read_text())
         base = node.get("defaults", [name])[0]  # of one that changes another

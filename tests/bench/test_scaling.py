@@ -35,6 +35,16 @@ def test_noise_of_a_percent_moves_an_exponent_little():
     assert (row["from"], row["to"]) == (50, 800)
 
 
+def test_every_point_weighs_by_its_own_size():
+    times = np.array([3.3, 5.0, 11.0, 22.0, 70.0])
+    found = fit(X, times)
+    at = found.constant + found.scale * np.power(X, found.exponent)
+    assert found.error == pytest.approx(np.sqrt(np.mean((at / times - 1) ** 2)))
+    for moved in (0.98, 1.02):
+        other = found.constant + moved * found.scale * np.power(X, found.exponent)
+        assert np.sqrt(np.mean((other / times - 1) ** 2)) > found.error
+
+
 def test_a_time_that_does_not_grow_is_constant():
     found = fit(X, [2.0] * 5)
     assert found.constant + found.scale * max(X) ** found.exponent == pytest.approx(2.0)
