@@ -111,11 +111,14 @@ class Rule(NamedTuple):
 
     ``noise(key, eta, dist) -> noise``: a pytree whose leaves start with the axes of the units;
     ``draw(noise, eta, dist) -> (z, hard)``: the value passed to the model, with the derivative in
-    eta that the rule assigns to it, and a sample from the distribution itself.
+    eta that the rule assigns to it, and a sample from the distribution itself;
+    ``pull(g, z, eta, dist) -> eta_bar``: this derivative as a function of z alone, for rules that
+    pass an ordinary draw on; None for all others. The noise is then that of the distribution.
     """
 
     noise: Callable[[Array, Eta, Distribution], PyTree]
     draw: Callable[[PyTree, Eta, Distribution], tuple[Array, Array]]
+    pull: Callable[[Array, Array, Eta, Distribution], Array] | None = None
 
 
 class Estimator(NamedTuple):

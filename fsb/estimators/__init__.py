@@ -4,6 +4,7 @@ from fsb.estimators.arms import arms
 from fsb.estimators.average import average
 from fsb.estimators.bitflip import bitflip, ugc
 from fsb.estimators.darn import darn
+from fsb.estimators.debias import debias
 from fsb.estimators.disarm import arm, disarm
 from fsb.estimators.double_cv import double_cv
 from fsb.estimators.exact import exact
@@ -39,6 +40,7 @@ __all__ = [
     "average",
     "bitflip",
     "darn",
+    "debias",
     "deterministic_st",
     "disarm",
     "double_cv",

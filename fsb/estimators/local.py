@@ -32,6 +32,7 @@ def plain_noise(key: Array, eta: Eta, dist: Distribution) -> Array:
 def local(
     draw: Callable[[PyTree, Eta, Distribution], tuple[Array, Array]],
     noise: Callable[[Array, Eta, Distribution], PyTree] = plain_noise,
+    pull: Callable[[Array, Array, Eta, Distribution], Array] | None = None,
 ) -> Estimator:
     """Builds an estimator from a rule: one run, in which every site is sampled by the rule.
 
@@ -39,8 +40,10 @@ def local(
       draw: ``draw(noise, eta, dist) -> (z, hard)``: the value passed to the model, with the
         derivative in eta that the rule assigns to it, and a sample from the distribution.
       noise: ``noise(key, eta, dist)``; by default the noise of the distribution.
+      pull: ``pull(g, z, eta, dist)``, the derivative of an ordinary draw z from its cotangent g;
+        ``debias`` needs it.
     """
-    rule = Rule(noise, draw)
+    rule = Rule(noise, draw, pull)
 
     def surrogate(run, control, state, key):
         losses, _ = run(ruled(rule, key))
@@ -110,9 +113,11 @@ def pretend(
         z, hard, extra = draw(noise, eta, dist)
         return (z, hard), Drawn(eta, hard, extra)
 
+    def pulled(g, drawn, dist):
+        return pulls[type(dist)](g, drawn, dist).astype(drawn.eta.dtype)
+
     def backward(dist, drawn, cotangents):
-        eta_bar = pulls[type(dist)](cotangents[0], drawn, dist)
-        return None, eta_bar.astype(drawn.eta.dtype)
+        return None, pulled(cotangents[0], drawn, dist)
 
     attach.defvjp(forward, backward)
 
@@ -120,7 +125,8 @@ def pretend(
         serve(name, dist, *pulls)
         return noise(key, eta, dist)
 
-    return local(attach, checked_noise)
+    pull = lambda g, z, eta, dist: pulled(g, Drawn(eta, z, ()), dist)
+    return local(attach, checked_noise, pull if draw is draw_hard else None)
 
 
 def mean_slope(eta: Array, dist: Bernoulli) -> Array:
