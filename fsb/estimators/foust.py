@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fsb.constraints import choose, known
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
-from fsb.estimators.local import draw_hard, half_slope, mean_slope, pretend
+from fsb.estimators.local import Pull, draw_hard, half_slope, mean_slope, pretend
 from fsb.types import Estimator
 
 
@@ -86,5 +86,5 @@ def foust(
     def plain(g, drawn, dist):
         return g * scale(dist) * mean_slope(drawn.eta, dist)
 
-    pulls = {Bernoulli: reweighed if importance_reweighing else plain}
+    pulls: dict[type, Pull] = {Bernoulli: reweighed if importance_reweighing else plain}
     return pretend("foust", pulls, draw_hard if known(delta) and delta == 0 else draw)

@@ -28,8 +28,9 @@ SERVED = {
     "reinforce": fsb.reinforce, "rloo": fsb.rloo, "ugc": fsb.ugc,
 }  # fmt: skip
 REFUSED = {
-    "double_cv": fsb.double_cv, "local_expectation": fsb.local_expectation, "muprop": fsb.muprop,
-    "rebar": fsb.rebar, "relax": fsb.relax, "rodeo": fsb.rodeo,
+    "debias": lambda: fsb.debias(fsb.st()), "double_cv": fsb.double_cv,
+    "local_expectation": fsb.local_expectation, "muprop": fsb.muprop, "rebar": fsb.rebar,
+    "relax": fsb.relax, "rodeo": fsb.rodeo,
 }  # fmt: skip
 
 

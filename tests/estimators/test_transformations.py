@@ -30,6 +30,7 @@ FAMILIES = {"pathwise": "Normal", "fourier_exact": "Normal", "fourier_series": "
             "weak_reparameterization": "Exponential", "fini": "Poisson"}  # fmt: skip
 ARGUMENTS = {
     "average": lambda: fsb.average(fsb.disarm(), 2),
+    "debias": lambda: fsb.debias(fsb.st()),
     "multi_sample": lambda: fsb.multi_sample(fsb.darn(), 2),
     "noise_operator": lambda: fsb.noise_operator(fsb.darn()),
     "switch": lambda: fsb.switch(fsb.st(), fsb.disarm(), 1),
