@@ -48,8 +48,8 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
     * its curvature :math:`h_i`, the running mean of :math:`(g_1 - g_0) / L`. The rule is applied to
       :math:`f(z) - \tfrac12 \sum_i h_i (z_i - m_i)^2` with m the midpoint of the two values:
-      constant on them, so the same loss, but straighter in between. Straight-through, whose error
-      is the curvature, then has less bias than DARN and half its variance or less.
+      constant on them, so the same loss, but straighter in between, where rules near
+      straight-through have less bias and those near DARN less variance.
     * the size :math:`\rho_i` of its bracket: :math:`q_i \propto \sqrt{v_i}\,\rho_i`, over the units
       of all layers.
 
@@ -70,7 +70,7 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
     Args:
       rule: a local estimator whose derivative is a function of an ordinary draw: st, darn, mve,
-        zgr, reinmax, gst, foust(delta=0), or ``local`` with a ``pull``.
+        zgr, reinmax, gst, foust(delta=0), or ``local`` with a ``pull``; mve(8) is a good choice.
       flips: units flipped per example.
       learn: otherwise h = 0 and all :math:`\rho_i` are equal.
       decay: of the running means per step, in [0, 1).
