@@ -55,7 +55,7 @@ class followed:
             z = jnp.where(where, value, z)
         nudge, shift = self.shifts[name]
         pull = lambda g, z, eta: self.pull(g, z, eta, dist)
-        return replace(site, z=follow(pull, eta + nudge, jax.lax.stop_gradient(z) + shift))
+        return replace(site, z=follow(pull, eta + nudge, z + shift))
 
     def block(self, block):
         values = block.values(self.shifts), block.values(self.places)
@@ -132,7 +132,7 @@ def choose(
     u = uniform(jax.random.fold_in(site_key(key, sites[0].name), 1), (batch,))
     places = (u[None] + jnp.arange(flips)[:, None]) / flips
     index = (ends[None] <= places[..., None]).sum(-1)
-    mask = jax.nn.one_hot(index, q.shape[1], dtype=bool) & (q > 0)[None]
+    mask = jax.nn.one_hot(index, q.shape[1], dtype=bool)
     weight = jnp.where(q > 0, 1 / (flips * q), 0)
     masks, weights, start = {}, {}, 0
     for site in sites:

@@ -98,10 +98,14 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
     def init(key, sites):
         serve_all("debias", sites, Bernoulli, Categorical)
+        if not sites:
+            raise FsbError("debias: the loss samples no site")
         if not learn:
             return (), ()
         shapes = {site.name: jax.eval_shape(spread, site).shape[1:] for site in sites}
-        start = lambda shape: Sums(jnp.zeros((2, *shape)), jnp.full((2, *shape), START))
+        start = lambda shape: Sums(
+            jnp.zeros((2, *shape), jnp.float32), jnp.full((2, *shape), START, jnp.float32)
+        )
         return (), {name: start(shape) for name, shape in shapes.items()}
 
     def surrogate(run, control, state, key):
@@ -116,7 +120,10 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
             def moved(shifts):
                 losses, sites = run(followed(ancestral(key), pull, shifts, places))
-                return losses + sum(straight(s, curvature.get(s.name)) for s in sites), sites
+                if learn:
+                    flat = sum(straight(site, curvature[site.name]) for site in sites)
+                    losses = losses + flat.astype(losses.dtype)
+                return losses, sites
 
             losses, back, sites = jax.vjp(moved, zeros, has_aux=True)
             (found,) = back(jnp.ones_like(losses))
@@ -159,10 +166,8 @@ class Sums(NamedTuple):
     square: Array
 
 
-def straight(site: Site, curvature: Array | None) -> Array:
+def straight(site: Site, curvature: Array) -> Array:
     """-sum_i h_i (z_i - m_i)^2 / 2, [B], less itself: zero, with the derivatives."""
-    if curvature is None:
-        return jnp.zeros(len(site.z))
     support = site.dist.support(site.eta)
     away = site.z - (support.min() + support.max()) / 2
     bulge = per_example(over_event(curvature, site) * away**2) / 2

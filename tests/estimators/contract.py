@@ -222,13 +222,6 @@ ROWS = (
         "double_cv-fixed", partial(fsb.double_cv, 8, -0.7, False), "several", 2**16, variant=True
     ),
     unbiased("debias", lambda: fsb.debias(fsb.st()), draws_needed=2**17, serves=BOTH),
-    unbiased(
-        "debias-darn",
-        lambda: fsb.debias(fsb.darn(), 2, False),
-        draws_needed=2**16,
-        serves=BOTH,
-        variant=True,
-    ),
     unbiased("rodeo", partial(fsb.rodeo, 4, 4, 0.5, 0.25), "several", 2**16),
     unbiased("reinforce", fsb.reinforce, serves=EVERY_FAMILY),
     unbiased("reinforce-nvil", fsb.nvil, serves=EVERY_FAMILY, variant=True),

@@ -113,13 +113,13 @@ def test_straight_through_with_the_curvature_has_no_variance():
 
 
 def test_units_with_large_brackets_are_flipped_more_often():
-    eta = jnp.zeros((512, 4))
-    estimator = fsb.debias(fsb.st())
+    """And the value is the loss, not the straightened one."""
+    params = {"eta": jnp.zeros((512, 4)), "probe": jnp.zeros((512, 4))}
     squares = jnp.float32([[9.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    state = {"z": Sums(jnp.zeros((2, 4)), squares)}
-    estimate = jax.jit(fsb.stateful_value_and_grad(estimator, waves))
-    _, after = np.asarray(estimate({"eta": eta, "probe": eta}, (), state, KEY).state["z"].square)
-    flips = (after - 0.99) / 0.25
+    state = {"z": Sums(jnp.ones((2, 4)), squares)}
+    out = jax.jit(fsb.stateful_value_and_grad(fsb.debias(fsb.st()), waves))(params, (), state, KEY)
+    np.testing.assert_allclose(out.value, fsb.value_and_grad(fsb.st(), waves)(params, KEY)[0], 1e-5)
+    flips = (np.asarray(out.state["z"].square)[1] - 0.99) / 0.25
     assert int(flips.sum().round()) == 512
     size = np.sqrt((np.array([9.0, 1, 1, 0]) + 0.01 * 11 / 4) / 1.01)
     expected = 0.9 * size / size.sum() + 0.1 / 4
@@ -146,10 +146,12 @@ def deep(family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["boolean", "categorical"])
-def test_unbiased_whatever_it_has_learned(family):
+@pytest.mark.parametrize(
+    ("family", "rule", "flips"), [("boolean", fsb.st, 2), ("categorical", fsb.zgr, 1)]
+)
+def test_unbiased_whatever_it_has_learned(family, rule, flips):
     loss, params = deep(family)
-    estimator = fsb.debias(fsb.st())
+    estimator = fsb.debias(rule(), flips)
     control, state = fsb.init(estimator, loss, params, KEY)
     shaped = lambda x, i: jnp.abs(jax.random.normal(jax.random.fold_in(KEY, i), x.shape))
     state = {
@@ -164,6 +166,7 @@ def test_unbiased_whatever_it_has_learned(family):
         assert (4.5 * error < 0.1 * abs(true).max()).all()
 
 
+@pytest.mark.slow
 def test_one_evaluation_for_each_flip_at_any_depth():
     def loss(eta, sample):
         z = eta
@@ -184,6 +187,11 @@ def test_one_evaluation_for_each_flip_at_any_depth():
 def test_rules_that_see_more_than_a_draw_are_refused(make):
     with pytest.raises(fsb.FsbError, match="must be a function of an ordinary draw: st, darn, mve"):
         fsb.debias(make())
+
+
+def test_a_loss_without_sites_is_refused():
+    with pytest.raises(fsb.FsbError, match="debias: the loss samples no site"):
+        fsb.init(fsb.debias(fsb.st()), lambda x, sample: x, jnp.zeros(2), KEY)
 
 
 def test_rules_it_takes():
