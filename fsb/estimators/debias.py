@@ -62,6 +62,10 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
     the same as above for two values. For more, ``zgr`` is the rule to take: its A - B vanishes.
 
+    Made for one stochastic layer. With others below, a flip draws them again, and the jumps of
+    their units can give it more variance than ``disarm``: use ``per_site`` with another estimator
+    above the last layer.
+
     Costs 1 + ``flips`` evaluations of the loss for any number of layers, all differentiated in the
     values; more than one flip seldom pays. The loss must be differentiable in the values. Examples
     must be independent (no BatchNorm). Supports Bernoulli and Categorical sites.
