@@ -26,6 +26,7 @@ from fsb.cli.factory import checked
 from fsb.errors import FsbError
 from fsb.runtime.interrupts import keyboard, raise_lost
 from fsb.runtime.processes import await_reason
+from fsb.runtime.startup import imported
 
 Check = Callable[[DictConfig], Any] | None
 
@@ -93,6 +94,7 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
 
         @functools.wraps(main)
         def command(argv: Sequence[str] | None = None) -> None:
+            imported()
             argv = sys.argv[1:] if argv is None else argv
             try:
                 with keyboard():

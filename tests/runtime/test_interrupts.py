@@ -1,5 +1,6 @@
 """Signals: noted, obeyed the second time, held back while a checkpoint is written."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -145,3 +146,12 @@ def test_ctrl_c_at_the_start_is_one_line(tmp_path):
     _, err = run.communicate(timeout=60)
     assert (run.returncode, err) == (130, "fsb: interrupted\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_garbage_is_collected_once_a_program_has_its_imports():
+    gc.disable()
+    try:
+        startup.imported()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
