@@ -21,18 +21,11 @@ from bench_sweep import chunk_of
 from utilisation import operations
 
 from fsb.bench.timing import measure, paired
-from fsb.cli.factory import build
 from fsb.cli.program import preflight
 from fsb.cli.schema import Train
 from fsb.data.dataset import Dataset
 from fsb.data.preprocess import dequantised, dynamic
-from fsb.estimators import foust
-from fsb.networks import BernoulliLikelihood, GaussianLikelihood
-from fsb.objectives import elbo
-from fsb.optimizers import adam, sgd
-from fsb.runtime.devices import layout
 from fsb.training.setup import Parts, assemble
-from fsb.training.step import Recipe
 
 CHIPS = 256
 UTILISATION = 0.3
@@ -40,10 +33,10 @@ UTILISATION = 0.3
 
 BATCHES = (1, 8, 32, 128, 512)
 NETS = {
-    "vae": ((28, 28), BernoulliLikelihood(), dynamic()),
-    "sresnet80": ((64, 64, 3), GaussianLikelihood(), dequantised()),
+    "vae": ((28, 28), dynamic()),
+    "sresnet80": ((64, 64, 3), dequantised()),
 }
-"""configs/model -> the shape of an image, the likelihood and the preprocessing."""
+"""configs/model -> the shape of an image, and the preprocessing."""
 
 
 class Machine(NamedTuple):
@@ -68,19 +61,10 @@ MACHINES = {
 
 def parts_of(name: str, batch: int = 8) -> Parts:
     """A network as ``fsb.train`` builds it, with black images in place of its data."""
-    shape, likelihood, preprocess = NETS[name]
-    (config,) = preflight("train", [f"model={name}"], Train)
-    recipe = Recipe(
-        model=build(config, "model", shape, likelihood),
-        objective=elbo(),
-        preprocess=preprocess.apply,
-        estimator=foust(),
-        optimizer=sgd(1e-4),
-        control_optimizer=adam(1e-3),
-        layout=layout(1),
-    )
+    shape, preprocess = NETS[name]
+    (config,) = preflight("train", [f"model={name}", "devices=1"], Train)
     black = np.zeros((batch, *shape), np.uint8)
-    return Parts(Dataset(name, black, black, black, preprocess), recipe, batch, 0)
+    return assemble(config, batch, Dataset(name, black, black, black, preprocess))
 
 
 def all_reduce(machine: Machine, size: float, chips: int = CHIPS) -> float:

@@ -73,6 +73,12 @@ def test_the_trainings_are_the_published_ones(tmp_path, monkeypatch):
     for name, config in found.items():
         assert config.max_steps == TRAININGS[name].steps
         assert config.data["_target_"] == f"fsb.data.{TRAININGS[name].data}"
+    for name in SAME:  # what the miniature leaves out is composed at least
+        item = next(item for item in PLAN if item.name == name)
+        given = (
+            pieces.words(item, Path("run"), True) if name in TRAININGS else item.settings.split()
+        )
+        preflight("train", given, Train)
     assert found["bsb"].batch_size == 100
     assert found["csb"].model["values"] == 10
     assert found["resnet_80_darn"].model.dtype == "bfloat16"

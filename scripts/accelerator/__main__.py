@@ -9,19 +9,18 @@ import argparse
 import datetime
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from accelerator import pieces
-from accelerator.plan import PLAN, Timing, Training
-from accelerator.timings import time_steps
 from compare import compare
 
 import fsb.data
+from accelerator import pieces, run
+from accelerator.plan import PLAN, Timing, Training
+from accelerator.timings import time_steps
 from fsb.data.find import Missing
 from fsb.errors import FsbError, first_line, unknown
 from fsb.runtime.xla import compilation_cache
@@ -202,10 +201,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except FsbError as error:
-        print(f"fsb: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from accelerator.plan import PLAN, Training
-
 import fsb.data
+from accelerator import run
+from accelerator.plan import PLAN, Training
 from fsb.errors import FsbError
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.provenance import git_commit
@@ -86,8 +86,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except FsbError as error:
-        print(f"fsb: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main)

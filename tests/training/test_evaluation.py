@@ -11,7 +11,7 @@ from fsb.cli.saved import load_run_config
 from fsb.cli.schema import Train
 from fsb.sites import ancestral, collect_sites
 from fsb.training import evaluation, results
-from runs import assembled, main
+from runs import assembled, main, train
 
 OPTIONS = ("data.binarisation=threshold", "model.layers=1")
 
@@ -198,3 +198,13 @@ def test_what_is_affordable_stands_in_the_configuration(tmp_path, monkeypatch, c
     config = load_run_config(folder, Train)
     assert (config.eval_examples, config.steps_per_call) == (17, 3)
     assert "evaluating" not in (folder / "metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_the_splits_share_one_program(tmp_path):
+    assembled("model.width=7")  # which may clear what was compiled before
+    before = evaluation._sums._cache_size()
+    short = {"max_steps": 1, "eval_examples": 170, "bound_samples": []}  # of 1437, 180 and 180
+    train(tmp_path / "run", "model.width=7", **short)
+    train(tmp_path / "whole", "model.width=7", **(short | {"eval_examples": 2000}))
+    assert evaluation._sums._cache_size() == before + 2
