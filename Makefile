@@ -31,7 +31,7 @@ check: lint ## lint, types and the fast tests
 	$(TESTS) -m "not slow" tests
 
 lint: $(VENV)/.installed ## ruff and the type checker
-	$(RUN) -m ruff check .
+	$(RUN) -m ruff check --no-cache .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 

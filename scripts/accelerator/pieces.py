@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from accelerator.plan import Training
-
 import fsb.train
+from accelerator.plan import Training
 from fsb.errors import FsbError
 from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.run_folder import read_summary

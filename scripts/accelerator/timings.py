@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from accelerator.plan import Timing
 from bench_sweep import chunk_of
 from utilisation import operations
 
 import fsb.estimators
+from accelerator.plan import Timing
 from fsb.bench.timing import measure, paired
 from fsb.bench.variants import Chunk, images, no_sampling
 from fsb.cli.members import members
