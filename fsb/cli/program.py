@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import tempfile
@@ -75,6 +76,9 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
             hydra = HydraConfig.get()
             sweep = hydra.mode == RunMode.MULTIRUN
             if sweep:
+                gc.collect()  # of the job before: a figure is a circle of references
+                if hydra.job.num == 1:
+                    gc.freeze()  # what the first job left, its programs above all, is kept
                 print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
             try:
                 config = checked(_resolved(config), schema)

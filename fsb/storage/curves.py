@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
-from fsb.storage.style import COLOURS, line_style, new_figure, save
+from fsb.storage.style import COLOURS, fixed_margins, line_style, new_figure, save
 
 Row = Mapping[str, Any]
 
@@ -52,14 +52,16 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
     columns = min(2, len(drawn))
     high = -(-len(drawn) // columns)
     figure = new_figure(4.8 * columns, 3.3 * high + 0.4, title)
+    if all(len(lines) <= len(COLOURS) for _, _, lines, _ in drawn):  # no legend beside a panel
+        fixed_margins(figure, high, columns)
     for place, (heading, unit, lines, log) in enumerate(drawn, start=1):
         axes = figure.add_subplot(high, columns, place)
         shaded = len(lines) > len(COLOURS)
         draw_lines(axes, {label: (x, y, None) for label, (x, y) in lines.items()}, shaded)
-        axes.set_title(heading, size=10, loc="left")
+        axes.set_title(heading, size=10, loc="left", y=1.0)  # else it is laid out several times
         axes.set(xlabel="step", ylabel=unit)
         if log:
-            axes.set_yscale("log")
+            _log_scale(axes)
         elif heading == "ELBO":
             _limit(axes, [y for _, y in lines.values()])
         else:
@@ -90,7 +92,7 @@ def compare_curves(
     draw_lines(axes, lines)
     axes.set(xlabel="step", ylabel=ylabel or _words(field))
     if log:
-        axes.set_yscale("log")
+        _log_scale(axes)
     else:
         _limit(axes, [y for _, y, _ in lines.values()])
     if any(spread is not None for _, _, spread in lines.values()):
@@ -144,6 +146,15 @@ def draw_lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: boo
     axes.legend(frameon=False, fontsize=8, handlelength=3, **legend)
 
 
+def _log_scale(axes: Any) -> None:
+    """With plain numbers at the ticks; setting formulas takes as long as drawing the lines."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
+
 def _limit(axes: Any, values: Sequence[Any]) -> None:
     """Cuts off the initial rise if it would take up most of the axis, and says so."""
     start = min(np.quantile(line, 0.1, method="higher") for line in values)
@@ -152,7 +163,7 @@ def _limit(axes: Any, values: Sequence[Any]) -> None:
         margin = 0.05 * (top - start) or 1.0
         axes.set_ylim(start - margin, top + margin)
         note = f"lowest value: {low:.4g}, below the axis".replace("-", "\N{MINUS SIGN}")
-        axes.set_title(note, loc="right", size=7, color="0.35")
+        axes.set_title(note, loc="right", size=7, color="0.35", y=1.0)
 
 
 def _by_number(name: str) -> tuple[str, int]:

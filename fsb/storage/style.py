@@ -23,6 +23,22 @@ def new_figure(width: float, height: float, title: str) -> Any:
     return figure
 
 
+def fixed_margins(figure: Any, rows: int, columns: int) -> None:
+    """In place of the constrained layout, which takes as long as all the rest of a plot."""
+    figure.set_layout_engine(None)
+    width, height = figure.get_size_inches()
+    panel_width = (width - 0.9) / columns - 0.8
+    panel_height = (height - 0.7) / rows - 0.75
+    figure.subplots_adjust(
+        left=0.75 / width,
+        right=1 - 0.15 / width,
+        bottom=0.5 / height,
+        top=1 - 0.65 / height,
+        wspace=0.8 / panel_width,
+        hspace=0.75 / panel_height,
+    )
+
+
 def line_style(i: int, points: int) -> dict[str, Any]:
     """The i-th combination of colour, dash and marker, of 49 distinct ones."""
     n, gap = len(COLOURS), max(1, points // 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 
 from fsb.objectives import bits_per_dimension
 from fsb.training import evaluation
-from fsb.training.setup import Parts
-from fsb.training.step import TrainState
+from fsb.training.setup import KEPT, Parts
+from fsb.training.step import Recipe, TrainState, first_state
 from fsb.types import PyTree
 
 MOST = 10_000
@@ -41,13 +42,8 @@ def affordable(parts: Parts, config: Mapping[str, Any]) -> dict[str, int]:
     unset = {"eval_examples", "steps_per_call"} & {k for k, v in config.items() if v is None}
     if not unset:
         return {}
-    state = jax.eval_shape(lambda: parts.first_state())
-    found, key = {"params": state.params, "constants": state.constants}, jax.random.key(0)
-    if getattr(parts.recipe.model, "mixes_examples", False):
-        measure = lambda found: evaluation.statistics(parts.recipe, found, parts.probe, key)
-        found |= jax.eval_shape(measure, found)
-    batch = config["eval_batch_size"]
-    one = max(evaluation.operations(parts.recipe, found, parts.data.train, batch), 1.0)
+    images = jax.ShapeDtypeStruct(parts.data.train.shape, parts.data.train.dtype)
+    one = _operations(parts.recipe, images, parts.batch_size, config["eval_batch_size"])
     backend = jax.default_backend()
     step = 3 * parts.batch_size * one  # forward, and backward in activations and parameters
     fits = {
@@ -55,6 +51,21 @@ def affordable(parts: Parts, config: Mapping[str, Any]) -> dict[str, int]:
         "steps_per_call": min(MOST_STEPS, int(OPERATIONS_OF_A_CALL.get(backend, 2e14) / step)),
     }
     return {name: max(1, fits[name]) for name in unset}
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _operations(
+    recipe: Recipe, images: jax.ShapeDtypeStruct, batch_size: int, eval_batch_size: int
+) -> float:
+    """Those of one image in an evaluation; the jobs of a sweep count them once."""
+    probe = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+    mean = jax.ShapeDtypeStruct(images.shape[1:], "float32")
+    state = jax.eval_shape(functools.partial(first_state, recipe), np.uint32(0), probe, mean)
+    found, key = {"params": state.params, "constants": state.constants}, jax.random.key(0)
+    if getattr(recipe.model, "mixes_examples", False):
+        measure = lambda found: evaluation.statistics(recipe, found, probe, key)
+        found |= jax.eval_shape(measure, found)
+    return max(evaluation.operations(recipe, found, images, eval_batch_size), 1.0)
 
 
 def variables(parts: Parts, state: TrainState, batch: int = 512) -> PyTree:
