@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import rule
 from claims import collect
 from ledger import CLAIMS, PAPERS
 from reporting import ledger_section, sections
@@ -53,6 +54,7 @@ def build(experiments, out, plotly):
     summary = (
         sections.title("The ledger in short")
         + ledger_section.counts(CLAIMS, found)
+        + page.markdown(rule.WORDS)
         + "<p>Choose what the sections below show of it:</p>"
         + ledger_section.controls()
     )

@@ -25,10 +25,11 @@ def paper(claim):
 
 
 def counts(claims, found):
-    """How many rows of each paper have which verdict."""
+    """How many claims of each paper have which verdict; our own additions are not among them."""
     lines = []
     for letter in PAPERS:
-        states = [state(claim, found) for claim in claims if paper(claim) == letter]
+        mine = [claim for claim in claims if paper(claim) == letter and not claim.ours]
+        states = [state(claim, found) for claim in mine]
         lines.append([f"{letter}. {NICKNAMES[letter]}", *(states.count(s) for s in STATES[:-1])])
     totals = [sum(column) for column in list(zip(*lines, strict=True))[1:]]
     return table(["paper", *STATES[:-1]], [*lines, ["all", *totals]], "counts")
@@ -62,13 +63,15 @@ def row(page, experiments, claim, found):
         theirs = record.get("theirs") or record.get("predicted") or claim.published
         named = "predicted" if record.get("predicted") else "theirs"
         body = pair("ours", words(record["ours"]), named, words(theirs))
-        if record.get("note"):
-            body += f"<p class=note>{escape(record['note'])}</p>"
+        lacks = record["lacks"] and f"Lacks, by the rule: {record['lacks']}."
+        said = " ".join(filter(None, (record.get("note"), lacks)))
+        body += f"<p class=note>{escape(said)}</p>" if said else ""
         body += page.source(records.of_claim(experiments, claim.id, record))
         body += made_of(record)
     return (
         f'<article class=claim id="{anchor(claim.id)}" data-verdict="{escape(verdict)}">'
-        f"<h4>{escape(claim.id)} <span class=badge>{escape(verdict)}</span></h4>"
+        f"<h4>{escape(claim.id)} <span class=badge>{escape(verdict)}</span>"
+        f"{'<span class=badge>our addition</span>' if claim.ours else ''}</h4>"
         f"<p>{escape(statement)}</p>{body}</article>"
     )
 

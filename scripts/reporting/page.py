@@ -88,6 +88,9 @@ class Page:
             f"{self.source(origin)}</figure>"
         )
 
+    def markdown(self, text):
+        return MarkdownIt("commonmark", {"html": False}).render(text)
+
     def notes(self, readme):
         """A README: its pictures inside, its links towards the files, its title left out."""
         markdown = MarkdownIt("commonmark", {"html": False}).enable("table")

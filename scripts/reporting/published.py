@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import recorded
+import tables
 
 from reporting.records import read_json, rows
 
@@ -50,7 +50,7 @@ def table_a1(home):
         for group, found in zip(theirs, measured, strict=True)
     }
     title = "Time of a training step over straight-through's"
-    return Beside("A table 1", title, theirs, {"ours": ours}, paths)
+    return Beside("A table 1, one evaluation", title, theirs, {"ours": ours}, paths)
 
 
 def table_a2(home):
@@ -61,7 +61,7 @@ def table_a2(home):
         "20 layers of 500": {"FouST": "-87.86"},
     }
     folder = home / "compare_mnist"
-    found = {NAMES[name]: f"{row['test_elbo']:.2f}" for name, row in recorded.table(folder).items()}
+    found = {NAMES[name]: f"{row['test_elbo']:.2f}" for name, row in tables.table(folder).items()}
     ours = {"ours, 20,000 steps": {"2 layers of 200": found}}
     title = "Test ELBO on MNIST by stochastic depth, nats"
     return Beside("A table 2", title, theirs, ours, [folder / "results.csv"])
@@ -73,7 +73,7 @@ def spreads(home, net, names):
     paths = [home / "fourier_tables" / name / "results.csv" for name in steps.values()]
     ours = {
         column: {"MNIST, one layer": {names[name]: value.replace("+-", "±") for name, value in
-                                      recorded.over_seeds(path, "test_bound_200").items()}}
+                                      tables.over_seeds(path, "test_bound_200").items()}}
         for column, path in zip(steps, paths, strict=True)
     }  # fmt: skip
     return ours, paths
@@ -131,7 +131,7 @@ def muprop(home, nets, field):
     """group -> the best of each estimator, in nats, with the groups' records."""
     folders = {group: home / "muprop" / name for group, name in nets.items()}
     ours = {
-        group: {NAMES[name]: value for name, value in recorded.best(folder, field).items()}
+        group: {NAMES[name]: value for name, value in tables.best(folder, field).items()}
         for group, folder in folders.items()
     }
     return {"ours, 8,000 steps": ours}, [folder / "results.csv" for folder in folders.values()]

@@ -30,7 +30,10 @@ def folders(experiments):
 def of_paper(page, experiments, letter, heading, claims, found):
     """Claims, tables beside the paper's, and the experiments that bear on them."""
     mine = [claim for claim in claims if paper(claim) == letter]
-    claims_of = f'<h3 id="claims-{letter.lower()}">{len(mine)} claims</h3>'
+    mine.sort(key=lambda claim: claim.ours)  # our additions come last
+    claims_of = (
+        f'<h3 id="claims-{letter.lower()}">{sum(not claim.ours for claim in mine)} claims</h3>'
+    )
     out = [title(heading), claims_of]
     out += [row(page, experiments, claim, found) for claim in mine]
     tables = [make(experiments) for make in published.TABLES]
@@ -54,7 +57,8 @@ def beside(page, experiments, one, found):
     note = found.get(one.claim, {}).get("note", "")
     shown = table(["", *one.ours, "paper"], lines)
     sources = "".join(page.source(records.of_file(experiments, path)) for path in one.paths)
-    heading = f'<h3 id="{anchor(one.claim)}-beside">{escape(one.claim)}: {escape(one.title)}</h3>'
+    name = one.claim.partition(",")[0]
+    heading = f'<h3 id="{anchor(name)}-beside">{escape(name)}: {escape(one.title)}</h3>'
     return f"{heading}<p class=note>{escape(note)}</p>{shown}{sources}"
 
 
