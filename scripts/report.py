@@ -55,7 +55,7 @@ def build(experiments, out, plotly):
         sections.title("The ledger in short")
         + ledger_section.counts(CLAIMS, found)
         + page.markdown(rule.WORDS)
-        + "<p>Choose what the sections below show of it:</p>"
+        + "<p class=controls>Choose what the sections below show of it:</p>"
         + ledger_section.controls()
     )
     body = INTRODUCTION + summary + "".join(parts.values())
