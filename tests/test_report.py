@@ -133,6 +133,15 @@ def test_a_table_without_its_origin_fails_the_build(load, home, monkeypatch, fil
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_without_notes_fails_the_build(load, home, monkeypatch):
+    report, errors = load("report"), load("fsb.errors")
+    monkeypatch.setattr(report.sections.published, "TABLES", ())
+    (home / "compare_mnist" / "README.md").unlink()
+    with pytest.raises(errors.FsbError, match=r"compare_mnist has no README\.md") as error:
+        report.build(home, home / "page.html", LIBRARY)
+    assert "\n" not in str(error.value)
+
+
 def test_curves_over_seeds_and_names(load):
     """A band of one standard deviation over seeds; names without what tells nothing apart."""
     figures = load("reporting.figures")

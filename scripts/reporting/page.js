@@ -44,6 +44,9 @@ window.addEventListener("beforeprint", () => figures.forEach((figure) => {
 }));
 window.addEventListener("afterprint", () => drawn.forEach(draw));
 
+// A narrow screen begins with the page, not with two screens of contents.
+if (window.innerWidth < 1100) document.querySelector("nav details").open = false;
+
 // The ledger: by verdict and by words.
 const search = document.querySelector("#search");
 function filter() {

@@ -6,6 +6,7 @@ import inspect
 from html import escape
 
 import fsb
+from fsb.errors import FsbError
 from reporting import figures, published, records
 from reporting.ledger_section import paper, row
 from reporting.page import anchor, code, details, table
@@ -24,7 +25,12 @@ def letters(found, folder):
 
 
 def folders(experiments):
-    return sorted(path.parent for path in experiments.glob("*/README.md"))
+    """Every experiment; one without notes would be a record that nobody can make again."""
+    found = sorted(path for path in experiments.iterdir() if any(path.rglob("*.*")))
+    for folder in found:
+        if folder.is_dir() and not (folder / "README.md").exists():
+            raise FsbError(f"{folder} has no README.md: nothing tells the command that made it")
+    return [folder for folder in found if folder.is_dir()]
 
 
 def of_paper(page, experiments, letter, heading, claims, found):
