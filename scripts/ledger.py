@@ -178,7 +178,7 @@ CLAIMS = tuple(
         ("D fig 3", "Variational bounds of an SBN and a categorical model: MuProp ahead",
          "curves only", TRAIN.format("muprop_table3"), "trained"),
         ("D alg 1", "Algorithm 1: the estimator by automatic differentiation", "",
-         "python -m fsb.lab problem=sbn 'estimators=[muprop]'"),
+         HERE.format("algorithm_1")),
         ("D eq 7", "1/2 for categorical units: of three centres 1/2 and 1/k work best", "",
          TRAIN.format("muprop_table3") + " model=categorical estimator=darn "
          "estimator.centre=uniform,half,mean", "trained"),
