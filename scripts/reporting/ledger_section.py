@@ -11,7 +11,7 @@ from reporting import records
 from reporting.page import anchor, details, table
 
 STATES = (*VERDICTS, OPEN, DRAWING)
-NICKNAMES = {"A": "FouST", "B": "bias-variance tradeoffs", "C": "Fourier", "D": "MuProp"}
+NICKNAMES = {"A": "FouST", "B": "tradeoffs", "C": "Fourier", "D": "MuProp"}
 
 
 def state(claim, found):

@@ -1,14 +1,15 @@
 "use strict";
 const CONFIG = {responsive: true, displaylogo: false, displayModeBar: "hover",
   modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
-const MARGIN = {l: 64, r: 12, t: 30, b: 48}, PLOT = 290, ROW = 17;
+const MARGIN = {l: 64, r: 12, t: 30, b: 48}, PLOT = 290, ROW = 20;
 const SHARED = {
   paper_bgcolor: "#fff", plot_bgcolor: "#fff", hovermode: "closest",
   font: {family: "system-ui, sans-serif", size: 12, color: "#222"},
 };
 const drawn = new Set();
 
-function draw(figure) {
+// Before it is drawn a figure has its size, so that links lead to where they should.
+function size(figure) {
   const views = JSON.parse(figure.querySelector("script").textContent);
   const view = views[figure.querySelector("select").value];
   const names = view.data.filter((one) => one.showlegend !== false).map((one) => one.name);
@@ -20,10 +21,15 @@ function draw(figure) {
   const legend = names.length > 1 ? ROW * Math.ceil(names.length / columns) + 16 : 0;
   const height = PLOT + MARGIN.t + MARGIN.b + legend;
   canvas.style.height = height + "px";
-  const layout = {...SHARED, ...structuredClone(view.layout), height, showlegend: names.length > 1,
+  return {view, canvas, several: names.length > 1, entrywidth, width, legend, height};
+}
+
+function draw(figure) {
+  const {view, canvas, several, entrywidth, width, legend, height} = size(figure);
+  const layout = {...SHARED, ...structuredClone(view.layout), height, showlegend: several,
     margin: {...MARGIN, b: MARGIN.b + legend, autoexpand: false},
-    legend: {orientation: "h", x: -MARGIN.l / (width - MARGIN.l), y: -MARGIN.b / PLOT, yanchor: "top", entrywidth,
-      maxheight: legend + ROW, tracegroupgap: 0, font: {size: 11}}};
+    legend: {orientation: "h", x: -MARGIN.l / (width - MARGIN.l), y: -MARGIN.b / PLOT, yanchor: "top",
+      entrywidth, maxheight: legend + ROW, tracegroupgap: 0, font: {size: 11}}};
   Plotly.react(canvas, structuredClone(view.data), layout, CONFIG);
   drawn.add(figure);
 }
@@ -34,6 +40,7 @@ const near = new IntersectionObserver((entries) => {
     if (entry.isIntersecting) { draw(entry.target); near.unobserve(entry.target); }
 }, {rootMargin: "600px"});
 for (const figure of figures) {
+  size(figure);
   near.observe(figure);
   figure.querySelector("select").addEventListener("change", () => draw(figure));
 }
