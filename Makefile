@@ -10,7 +10,7 @@ TYPED += tests/test_diagnostics.py tests/test_objectives.py
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help train test check lint bench claims mutations coverage test-matrix clean
+.PHONY: help train test check lint bench claims report mutations coverage test-matrix dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: $(VENV)/.installed ## speed of the train step, as ratios; ARGS="suite=sca
 claims: $(VENV)/.installed ## every proposition as an experiment (4 minutes), then experiments/CLAIMS.md
 	$(RUN) scripts/claims.py --measure
 
+report: $(VENV)/.installed ## every recorded result as one page to read, build/report.html
+	$(RUN) scripts/report.py $(ARGS)
+
 mutations: $(VENV)/.installed ## break the code in many ways and see that tests notice; ARGS=--changed for what you changed
 	$(RUN) tests/mutations $(ARGS)
 
@@ -49,6 +52,11 @@ coverage: $(VENV)/.installed ## the lines of fsb that no test runs; ARGS="tests/
 
 test-matrix: ## the fast tests on Python 3.11, 3.12 and 3.13 with their newest jax, and 3.12 with jax 0.11.2
 	scripts/test_matrix.sh
+
+dist: $(VENV)/.installed ## the wheel and the sdist in dist/, checked as PyPI does
+	rm -rf dist
+	$(RUN) -m build
+	$(RUN) -m twine check --strict dist/*
 
 clean: ## remove the virtual environments and caches, nothing you made
 	rm -rf $(VENV) .venv-* .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -18,27 +18,28 @@ from pathlib import Path
 
 import ledger
 import recorded
-from ledger import CLAIMS, DRAWING, OPEN, PAPERS, VERDICTS, decide
+import rule
+from ledger import CLAIMS, DRAWING, OPEN, PAPERS, VERDICTS
 
 from fsb.errors import FsbError
 from fsb.storage.atomic import write_text_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAD = """\
+HEAD = f"""\
 # Claims
 
 Every lemma, proposition, theorem, table and figure of the four papers that `fsb` starts from: what
 became of it here, our number beside theirs or beside the predicted one, and the command that shows
 it. Written by `python scripts/claims.py` from the `claims.json` of the experiments; `make claims`
-measures the analytic ones anew. Verdicts are made by the program from the numbers and the
-tolerances in those files. *Holds with correction*: not as printed, but as the notes say.
+measures the analytic ones anew.
 
+{rule.WORDS}
 """
 
 
 def collect(folder):
     """All records of experiments/*/claims.json, by id, each with the folder it is from."""
-    known, found = {claim.id for claim in CLAIMS}, {}
+    known, found = {claim.id: claim for claim in CLAIMS}, {}
     for path in sorted(folder.glob("*/claims.json")):
         for name, record in json.loads(path.read_text()).items():
             if name not in known:
@@ -49,20 +50,10 @@ def collect(folder):
                 raise FsbError(f"{path}: {name!r} has no 'ours'")
             if name in found:
                 raise FsbError(f"{path}: {name!r} stands in {found[name]['folder']} as well")
-            found[name] = {
-                **record,
-                "verdict": verdict(path, name, record),
-                "folder": path.parent.name,
-            }
+            verdict, lacks = rule.verdict(known[name], record, path)
+            decided = {"verdict": verdict, "lacks": lacks, "folder": path.parent.name}
+            found[name] = {**record, **decided}
     return found
-
-
-def verdict(path, name, record):
-    if record.get("checks"):
-        return decide(record["checks"], record.get("corrected", ()))
-    if record.get("verdict") not in (*VERDICTS, OPEN):
-        raise FsbError(f"{path}: {name!r}: verdict must be one of {', '.join((*VERDICTS, OPEN))}")
-    return record["verdict"]
 
 
 def words(value):
@@ -88,7 +79,9 @@ def line(claim, record):
         cells = [claim.id, claim.statement, state, "", published, command(claim.command)]
     else:
         theirs = record.get("theirs") or record.get("predicted") or claim.published
-        ours = words(record["ours"]) + (f" *{record['note']}*" if record.get("note") else "")
+        said = [f"*{record['note']}*"] if record.get("note") else []
+        said += [f"Lacks, by the rule: {record['lacks']}."] if record["lacks"] else []
+        ours = " ".join([words(record["ours"]), *said])
         commit = re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", record.get("commit") or "")
         origin = f" ({commit})" if commit else ""
         shown = f"**{record['verdict']}**"
@@ -111,19 +104,25 @@ def command(text):
 def build(folder):
     """The text of the ledger."""
     found = collect(folder)
-    done = [record["verdict"] for record in found.values()]
-    drawings = sum(claim.published == DRAWING for claim in CLAIMS)
+    papers = [c for c in CLAIMS if not c.ours and c.published != DRAWING]
+    done = [found[claim.id]["verdict"] for claim in papers if claim.id in found]
     counts = [f"{done.count(v)} {v.replace('holds', 'hold', 1)}" for v in VERDICTS[:2]]
     counts.append(f"{done.count(VERDICTS[2])} do not hold")
-    left = len(CLAIMS) - drawings - len(done) + done.count(OPEN)
-    text = HEAD + f"Of {len(CLAIMS) - drawings}: {', '.join(counts)}, {left} not yet measured.\n"
+    left = len(papers) - len(done) + done.count(OPEN)
+    text = HEAD + f"Of {len(papers)}: {', '.join(counts)}, {left} not yet measured.\n"
     for letter, title in PAPERS.items():
         text += f"\n## {letter}. {title}\n\n"
-        text += "| | claim | verdict | ours | theirs, or predicted | shown by (commit) |\n"
-        text += "|---|---|---|---|---|---|\n"
-        rows = [line(c, found.get(c.id)) for c in CLAIMS if c.id.startswith(letter + " ")]
-        text += "\n".join(rows) + "\n"
+        mine = [claim for claim in CLAIMS if claim.id.startswith(letter + " ")]
+        text += rows([claim for claim in mine if not claim.ours], found)
+        added = [claim for claim in mine if claim.ours]
+        text += "\nOur additions, not counted:\n\n" + rows(added, found) if added else ""
     return text
+
+
+def rows(claims, found):
+    head = "| | claim | verdict | ours | theirs, or predicted | shown by (commit) |\n"
+    lines = [line(claim, found.get(claim.id)) for claim in claims]
+    return head + "|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
 
 
 def analytic():

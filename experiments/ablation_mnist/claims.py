@@ -12,6 +12,7 @@ from pathlib import Path
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.metrics_file import MetricsFile
 
+PUBLISHED = 2_000_000  # steps
 TOLERANCE = 0.3  # nats: a smaller difference is none
 SIGNS = {"mnist": (1, 1, 0), "omniglot": (1, -1, 1)}  # 0: the paper does not say
 WORDS = {1: "> 0", -1: "< 0", 0: "not said"}
@@ -29,16 +30,19 @@ def gains(rows: list[dict], mode: str) -> list[float]:
     return [scale - plain, noise - plain, both - scale]
 
 
-def as_claimed(found: list[float], signs: tuple[int, ...]) -> bool:
-    return all(s * gain > TOLERANCE for s, gain in zip(signs, found, strict=True) if s)
+def as_claimed(found: list[float], signs: tuple[int, ...]) -> list[dict]:
+    """Checks that every gain has the sign that the paper gives it."""
+    return [
+        {"what": f"{name}, {WORDS[s]}", "relation": ">", "ours": s * gain, "than": TOLERANCE,
+         "tolerance": 0.0}
+        for s, gain, name in zip(signs, found, NAMES, strict=True) if s
+    ]  # fmt: skip
 
 
 def main(folder: Path) -> None:
     rows = MetricsFile(folder / "results.csv").read()
     data = rows[0]["data"]
     ours = {mode: gains(rows, mode) for mode in ("correct", "paper")}
-    held = {mode: as_claimed(found, SIGNS[data]) for mode, found in ours.items()}
-    as_published = "holds with correction" if held["paper"] else "does not hold"
     scale = {mode: found[0] for mode, found in ours.items()}
     factor = ""
     if scale["paper"] > TOLERANCE >= scale["correct"]:
@@ -48,16 +52,19 @@ def main(folder: Path) -> None:
         "helps on MNIST and hurts on OMNIGLOT, where it helps beside scale.",
         "ours": {mode: dict(zip(NAMES, found, strict=True)) for mode, found in ours.items()},
         "theirs": dict(zip(NAMES, (WORDS[sign] for sign in SIGNS[data]), strict=True)),
-        "verdict": "holds" if held["correct"] else as_published,
-        "note": f"Gain in train ELBO, nats, one seed, 15,000 steps; below {TOLERANCE} it counts as "
-        "none. 'paper' is the published algorithm, which lacks the factor 2a."
+        "checks": as_claimed(ours["correct"], SIGNS[data]),
+        "corrected": as_claimed(ours["paper"], SIGNS[data]),
+        "note": f"Gain in train ELBO, nats, {rows[0]['steps']:,} steps; below {TOLERANCE} it "
+        "counts as none. 'paper' is the published algorithm, which lacks the factor 2a."
         f"{factor}",
         "command": f"python -m fsb.train experiment=ablation_{data}",
         "commit": rows[0]["git_commit"],
         "seed": rows[0]["seed"],
+        "seeds": 1,
+        "share": rows[0]["steps"] / PUBLISHED,
     }
     write_json_atomic(folder / "claims.json", {f"A fig 5 ({data})": claim})
-    print(claim["ours"], claim["verdict"])
+    print(claim["ours"])
 
 
 if __name__ == "__main__":

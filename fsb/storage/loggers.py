@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Gt
 
 from fsb.errors import FsbError, unknown
-from fsb.storage.provenance import factory_name
+from fsb.storage.provenance import factory_name, provenance
 
 Row = dict[str, Any]
 Mode = Literal["offline", "online", "disabled"]
@@ -63,6 +63,8 @@ def wandb_logger(
     entity: str | None = None,
     mode: Mode = "offline",
     group: str | None = None,
+    name: str | None = None,
+    job_type: str = "train",
     tags: Sequence[str] = (),
     init_timeout: Annotated[float, Gt(0)] = 5.0,
 ) -> Logger:
@@ -73,11 +75,15 @@ def wandb_logger(
     Args:
       folder: the run folder. Files go under ``<folder>/wandb``; the id kept there lets a resumed
         run continue the same W&B run.
-      config: the whole configuration of the run.
+      config: the whole configuration of the run, nested; it gets the commit, the machine and the
+        versions as "provenance".
       project, entity, tags: as W&B has them.
       mode: "offline" (no login; send later with ``wandb sync``), "online" (falls back to offline
         without a login or an answer within ``init_timeout``) or "disabled".
-      group: runs of one group are shown together; by default the name of the estimator.
+      group: runs of one group are shown together; by default the name of the estimator. The
+        members of a sweep are a group, named after the sweep's folder, of the job type "member".
+      name: of the run; by default data set, estimator, and seed, such as "mnist foust, seed 3".
+      job_type: what kind of run it is.
       init_timeout: seconds.
 
     Raises:
@@ -89,9 +95,22 @@ def wandb_logger(
         return _NoLogger()
     from fsb.storage.wandb_logger import WandbLogger
 
-    settings = {"project": project, "entity": entity, "tags": list(tags)}
+    settings = {"project": project, "entity": entity, "tags": list(tags), "job_type": job_type}
     settings["group"] = group or factory_name(config.get("estimator", {})) or None
-    return WandbLogger(Path(folder), dict(config), mode, init_timeout, settings)
+    settings["name"] = name or run_name(config)
+    told = {**config, "provenance": provenance()}
+    return WandbLogger(Path(folder), told, mode, init_timeout, settings)
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """What tells a run from others in a list: data set, estimator, seed.
+
+    >>> run_name({"data": {"_target_": "fsb.data.mnist"}, "estimator": {"_target_": "fsb.foust"},
+    ...           "seed": 3})
+    'mnist foust, seed 3'
+    """
+    parts = [factory_name(config.get(key, {})) for key in ("data", "estimator")]
+    return f"{' '.join(filter(None, parts))}, seed {config.get('seed', 0)}".lstrip(", ")
 
 
 def require_package(settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +15,15 @@ from fsb.errors import FsbError, first_line
 from fsb.storage.atomic import write_text_atomic
 
 FINISH_TIMEOUT = 60.0  # seconds for an online run to send what is left
+SUMMARIES = {
+    "train_elbo": "max,last",
+    "valid_elbo": "max,last",
+    "test_elbo": "max,last",
+    "train_objective": "max,last",
+    "gradient_variance": "min,last",
+    "steps_per_second": "max,last",
+}
+"""What of a metric stands in the table of the runs: its best, on the side that is better."""
 
 
 class WandbLogger:
@@ -42,7 +52,9 @@ class WandbLogger:
             "console": "off",  # else it captures the terminal of the progress bar
             "silent": True,
         }
-        run = {**run, "dir": str(folder), "config": config, "id": _identity(folder)}
+        alone = run["job_type"] == "train"  # an agent of a sweep knows one run by its id
+        run = {**run, "dir": str(folder), "config": config, "id": _identity(folder, alone)}
+        self._about = str(run["name"])
         run["reinit"] = "create_new"  # the members of a sweep log side by side
         run["settings"] = wandb.Settings(**settings)
         if mode == "online":
@@ -65,14 +77,19 @@ class WandbLogger:
         self._run = self._wandb.init(**run)
         # W&B's own counter cannot go back, as a resumed run may.
         self._run.define_metric("*", step_metric="step")
+        for name, summary in SUMMARIES.items():
+            self._run.define_metric(name, step_metric="step", summary=summary)
 
     def log(
         self, step: int, metrics: Mapping[str, float], images: Mapping[str, np.ndarray] = {}
     ) -> None:
-        """Logs scalars and uint8 images [H, W] or [H, W, 3] of one step."""
+        """Logs scalars and uint8 images [H, W] or [H, W, 3] of one step, with captions."""
 
         def send() -> None:
-            pictures = {name: self._wandb.Image(image) for name, image in images.items()}
+            pictures = {
+                name: self._wandb.Image(image, caption=f"{name}, step {step}: {self._about}")
+                for name, image in images.items()
+            }
             self._run.log({**metrics, **pictures, "step": step})
 
         if self._run is not None and not self._guarded(send, "going on without"):
@@ -94,9 +111,13 @@ class WandbLogger:
         return True
 
 
-def _identity(folder: Path) -> str:
-    """The W&B id of this run folder, kept in a file for when the run is resumed."""
+def _identity(folder: Path, alone: bool) -> str:
+    """The W&B id of this run folder, kept in a file for when the run is resumed.
+
+    A run that an agent of `wandb sweep` has started takes the id that the agent gives it.
+    """
     path = folder / "wandb" / "run_id"
     if not path.exists():
-        write_text_atomic(path, uuid.uuid4().hex[:8] + "\n")
+        given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        write_text_atomic(path, (given if alone and given else uuid.uuid4().hex[:8]) + "\n")
     return path.read_text("utf-8").strip()

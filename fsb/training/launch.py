@@ -150,7 +150,9 @@ def open_members(
             write_text_atomic(own / "config.yaml", OmegaConf.to_yaml(member.config, resolve=True))
             plain: Any = OmegaConf.to_container(member.config, resolve=True)
             if "group" in plain["logger"]:
-                plain["logger"]["group"] = plain["logger"]["group"] or folder.name
+                told = plain["logger"]
+                told["group"] = told["group"] or folder.name
+                told |= {"name": member.name, "job_type": "member"}
             log = build(plain, "logger", own, plain)
             until_the_end.callback(log.finish)
             opened.append((own, log))

@@ -153,6 +153,7 @@ class Recorder:
             **provenance(),
         }
         write_summary(self.folder, summary)
+        self.log.log(final["step"], found)
         curves(self.folder / "curves.png", self.rows, self.title)
         names = ("train_elbo", "test_elbo", *(name for name in found if name[-1] != "e"))
         numbers = ", ".join(f"{name} {summary[name]:.2f}" for name in names)

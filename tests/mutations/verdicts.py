@@ -2,6 +2,7 @@
 
 TEST = "test_claims.py -k"
 LEDGER, CLAIMS = "../scripts/ledger.py", "../scripts/claims.py"
+RULE, REPORT = "../scripts/rule.py", "../scripts/reporting/records.py"
 COMMON, ONE, FOUR, EIGHT = (
     f"../experiments/bias_variance/{name}.py"
     for name in ("common", "proposition_1", "proposition_4", "proposition_8")
@@ -15,8 +16,21 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      f"{TEST} verdict"),
     ("verdict: one corrected check is enough", LEDGER, "all(map(met, corrected))",
      "any(map(met, corrected))", f"{TEST} verdict"),
-    ("verdict: as written, not as counted", CLAIMS, 'if record.get("checks"):', "if False:",
-     f"{TEST} verdict"),
+    ("margin: added where it must be exceeded", LEDGER, '== "=" else -1', '== "=" else 1',
+     f"{TEST} rule"),
+    ("rule: two seeds are enough", RULE, "SEEDS, SHARE = 3, 0.2", "SEEDS, SHARE = 2, 0.2",
+     f"{TEST} rule"),
+    ("rule: any length is enough", RULE, "share < SHARE", "share < 0", f"{TEST} rule"),
+    ("rule: no standard error is asked", RULE, "if not found and any(", "if False and any(",
+     f"{TEST} rule"),
+    ("rule: a timing refutes from any machine", RULE, 'claim.kind == "timed"', "False",
+     f"{TEST} rule"),
+    ("rule: a verdict in words counts", RULE, "if said in VERDICTS:", "if False:", f"{TEST} wrong"),
+    ("ledger: additions are counted", CLAIMS, "if not c.ours and", "if", f"{TEST} additions"),
+    ("report: no commit is asked", REPORT, '("commit", commit)', '("commit", "1234567")',
+     "test_report.py -k origin"),
+    ("report: no command is asked", REPORT, '("command", command)', '("command", "x")',
+     "test_report.py -k origin"),
     ("ledger: unknown claims pass", CLAIMS, "if name not in known:", "if False:", f"{TEST} wrong"),
     ("fit: weights not squared", COMMON, "weight[:, None] ** 2", "weight[:, None]", f"{TEST} fits"),
     ("fit: variances for errors", COMMON, "np.sqrt(np.diag(covariance))", "np.diag(covariance)",

@@ -1,5 +1,6 @@
 """Weights & Biases gets what the run has, and cannot harm it."""
 
+import os
 import subprocess
 import sys
 import types
@@ -7,9 +8,12 @@ import types
 import jax
 import numpy as np
 import pytest
+import yaml
 
+from fsb.cli.program import configs_dir
 from fsb.errors import FsbError
 from fsb.storage.loggers import wandb_logger
+from runs import TINY
 
 CONFIG = {"estimator": {"_target_": "fsb.estimators.foust", "delta": 0.1}, "seed": 3}
 IMAGE = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
@@ -19,8 +23,8 @@ class Run:
     def __init__(self, fake):
         self.fake = fake
 
-    def define_metric(self, *_, **__):
-        pass
+    def define_metric(self, name, **how):
+        self.fake.metrics[name] = how
 
     def log(self, row):
         self.fake.calls += 1
@@ -38,11 +42,11 @@ class Run:
 def fake(monkeypatch):
     """A stand-in for the package: nothing here may reach a network."""
     wandb = types.ModuleType("wandb")
-    wandb.run, wandb.rows, wandb.inits = None, [], []
+    wandb.run, wandb.rows, wandb.inits, wandb.metrics = None, [], [], {}
     wandb.calls = wandb.finished = wandb.torn_down = 0
     wandb.broken_log = wandb.broken_finish = False
     wandb.broken_modes, wandb.logged_in = (), True
-    wandb.Image = lambda image: ("image", image.shape)
+    wandb.Image = lambda image, caption: (caption, image.shape)
     wandb.Settings = lambda **settings: settings
     wandb.setup = lambda settings: None
     wandb.login = lambda **_: wandb.logged_in
@@ -62,15 +66,25 @@ def fake(monkeypatch):
 
 
 def test_what_a_run_gets(fake, tmp_path):
-    logger = wandb_logger(tmp_path, CONFIG, project="p", tags=["a"])
+    config = {**CONFIG, "data": {"_target_": "fsb.data.mnist"}}
+    logger = wandb_logger(tmp_path, config, project="p", tags=["a"])
     logger.log(7, {"elbo": -1.5}, {"samples": IMAGE})
     logger.finish()
     logger.finish()
-    assert fake.rows == [{"elbo": -1.5, "samples": ("image", (2, 2, 3)), "step": 7}]
+    about = "mnist foust, seed 3"
+    picture = (f"samples, step 7: {about}", (2, 2, 3))
+    assert fake.rows == [{"elbo": -1.5, "samples": picture, "step": 7}]
     assert fake.finished == 1
     (init,) = fake.inits
     assert init["mode"] == "offline"
-    assert init["config"] == CONFIG
+    told = init["config"].pop("provenance")
+    assert init["config"] == config
+    assert {"git_commit", "device", "versions"} <= told.keys()
+    assert init["name"] == about
+    assert init["job_type"] == "train"
+    assert fake.metrics["*"] == {"step_metric": "step"}
+    assert fake.metrics["valid_elbo"] == {"step_metric": "step", "summary": "max,last"}
+    assert fake.metrics["gradient_variance"]["summary"] == "min,last"
     assert init["group"] == "foust"
     assert init["project"] == "p"
     assert init["tags"] == ["a"]
@@ -82,6 +96,21 @@ def test_a_group_of_ones_own(fake, tmp_path):
     wandb_logger(tmp_path, CONFIG, group="mine")
     wandb_logger(tmp_path, {"seed": 1})
     assert [init["group"] for init in fake.inits] == ["mine", None]
+
+
+def test_a_run_of_an_agent_has_the_agents_id(fake, tmp_path, monkeypatch):
+    """Of a run alone; the members of a sweep, several runs of one call, have their own."""
+    monkeypatch.setenv("WANDB_RUN_ID", "given")
+    wandb_logger(tmp_path / "no_sweep", CONFIG)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    wandb_logger(tmp_path / "a", CONFIG)
+    wandb_logger(tmp_path / "b", CONFIG, name="3_seed-1", job_type="member")
+    ids = [init["id"] for init in fake.inits]
+    assert ids[1] == "given" not in (ids[0], ids[2])
+    assert fake.inits[2]["name"] == "3_seed-1"
+    monkeypatch.delenv("WANDB_RUN_ID")
+    wandb_logger(tmp_path / "a", CONFIG)  # resumed by hand
+    assert fake.inits[3]["id"] == "given"
 
 
 def test_a_resumed_run_keeps_its_id(fake, tmp_path):
@@ -186,3 +215,38 @@ def test_offline_for_real(tmp_path):
         for run in found:
             assert len(list(run.glob("files/media/images/samples_*.png"))) >= 1
             assert (run / f"run-{identity}.wandb").stat().st_size > 1000
+
+
+def agents_command(chosen):
+    """What an agent of `wandb sweep configs/sweep.yaml` would call for these parameters."""
+    from wandb.sdk.launch.sweeps import utils
+
+    sweep = yaml.safe_load((configs_dir() / "sweep.yaml").read_text())
+    assert chosen.keys() == sweep["parameters"].keys()
+    given = utils.create_sweep_command_args({"args": {k: {"value": v} for k, v in chosen.items()}})
+    command = []
+    for word in utils.create_sweep_command(sweep["command"]):
+        command += given[word[2:-1]] if word.startswith("${") else [word]
+    return command
+
+
+@pytest.mark.slow
+def test_the_command_of_an_agent(tmp_path):
+    """Offline, for nobody is logged in: the run has the agent's id and a name that tells it."""
+    chosen = {"data": "digits", "model": "vae", "estimator": "st", "optimizer.learning_rate": 1e-4,
+              "seed": 2}  # fmt: skip
+    python, *rest = agents_command(chosen)
+    assert python == "python"
+    small = ("max_steps=2", "bound_samples=[]", "eval_examples=16", "hydra.run.dir=run")
+    command = [sys.executable, *rest, *TINY, *small]
+    cache = os.environ.get("FSB_CACHE", os.path.expanduser("~/.cache/fsb"))
+    home = {"HOME": str(tmp_path), "FSB_CACHE": cache, "WANDB_SWEEP_ID": "sweep1",
+            "WANDB_RUN_ID": "given123"}  # fmt: skip
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    options = {"capture_output": True, "text": True, "timeout": 300, "cwd": tmp_path}
+    done = subprocess.run(command, env={**kept, **home}, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    assert "not logged in" in done.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert (tmp_path / "run/wandb/run_id").read_text() == "given123\n"
+    assert len(list((tmp_path / "run/wandb").glob("offline-run-*-given123"))) == 1

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from fsb.cli.schema import Train
 from fsb.errors import FsbError
 from fsb.runtime.interrupts import Interrupt
 from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.loggers import no_logger
 from fsb.training import members, members_run
 from fsb.training.setup import assemble
 from runs import TINY, main, rows, state
@@ -30,6 +32,15 @@ GRID = "members={seed: [0, 3], optimizer.learning_rate: [1e-4, 6e-4]}"
 def sweep(tmp_path_factory):
     home = tmp_path_factory.mktemp("members")
     return main(home / "sweep", GRID, "max_steps=10", "eval_every=5")
+
+
+class Told(type(no_logger())):
+    """In place of Weights & Biases: what it would be told of a run."""
+
+    runs: ClassVar[list] = []
+
+    def __init__(self, folder, config, mode, timeout, run):
+        self.runs.append(run)
 
 
 def of(folder, name):
@@ -69,10 +80,14 @@ def test_a_member_goes_on_alone_and_the_best_is_named(sweep, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_member_that_diverges_does_not_disturb_the_others(tmp_path, capsys):
+def test_a_member_that_diverges_does_not_disturb_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fsb.storage.wandb_logger.WandbLogger", Told)
     given = ("max_steps=10", "eval_every=5", "steps_per_call=2", "optimizer.momentum=0")
-    folder = main(tmp_path / "sweep", "members={optimizer.learning_rate: [1e-4, 1e6]}", *given)
+    grid = "members={optimizer.learning_rate: [1e-4, 1e6]}"
+    folder = main(tmp_path / "sweep", grid, *given, "logger=wandb")
     good, bad = "0_learning_rate-0.0001", "1_learning_rate-1000000.0"
+    shown = [(run["group"], run["job_type"], run["name"]) for run in Told.runs]
+    assert shown == [("sweep", "member", good), ("sweep", "member", bad)]
     assert f"{bad}: diverged: the ELBO is" in capsys.readouterr().out
     assert json.loads((folder / bad / "summary.json").read_text())["diverged_at"] <= 4
     alone = main(tmp_path / "alone", "optimizer.learning_rate=1e-4", *given)
