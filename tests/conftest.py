@@ -85,6 +85,8 @@ SHARE_RUNS = (
     "test_evaluate",
     "test_recorder",
 )
+BY_ROW = ("test_contract",)
+"""Files whose tests of one row share a program, and no more than that."""
 
 
 def pytest_collection_modifyitems(items):
@@ -103,14 +105,16 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """The tests of a file stay in one process, since they share compiled functions."""
+    """The tests of a file or row stay in one process, since they share compiled functions."""
     from xdist.scheduler import LoadScopeScheduling
 
     fast = config.option.markexpr == "not slow"
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.partition("::")[0]
+            file, _, name = nodeid.partition("::")
+            if Path(file).stem in BY_ROW:  # too long for one process beside an idle one
+                return file + name.partition("[")[2]
             return "runs" if fast and Path(file).stem in SHARE_RUNS else file
 
     return ByFile(config, log)
