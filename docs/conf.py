@@ -1,0 +1,89 @@
+"""Sphinx: how the pages that scripts/pages.py has put together become the site (`make docs`)."""
+
+import re
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+
+import fsb
+
+project, author = "fsb", "The fsb authors"
+version = release = fsb.__version__
+copyright = "The fsb authors, Apache-2.0"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["files"]
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4
+suppress_warnings = ["myst.strikethrough"]
+
+html_theme = "furo"
+html_title = f"fsb {release}"
+html_static_path = ["_static"]
+html_css_files = ["fsb.css"]
+html_show_sphinx = False
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style, pygments_dark_style = "tango", "monokai"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+napoleon_numpy_docstring = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+add_module_names = False
+
+
+# Equations become MathML: browsers draw it by themselves, with no script, no font to load and no
+# network; screen readers read it.
+RENAMED = ((r"\\(?:bigg?|Bigg?)(?![a-zA-Z])", r"\\bigl"), (r"\\textstyle(?![a-zA-Z])", ""))
+
+
+def mathml(tex, as_block):
+    for old, new in RENAMED:
+        tex = re.sub(old, new, tex)
+    return latex2mathml.tex2mathml(tex, as_block=as_block)
+
+
+def inline_equation(self, node):
+    self.body.append(mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def equation(self, node):
+    self.body.append(f'<div class="equation">{mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
+html_math_renderer = "mathml"
+
+# Docstrings stay plain text; here their names of fsb and their arXiv numbers become links.
+NAMES = {name for name in fsb.__all__ if name not in ("init", "fourier")}
+
+
+def link_names(app, what, name, item, options, lines):
+    for i, line in enumerate(lines):
+        line = re.sub(
+            r"(?<!`)``(?:fsb\.)?(\w+)(\(\))?``(?!`)",
+            lambda m: f":py:obj:`{m[1]}{m[2] or ''} <fsb.{m[1]}>`" if m[1] in NAMES else m[0],
+            line,
+        )
+        lines[i] = re.sub(
+            r"arXiv:(\d{4}\.\d{4,5})", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", line
+        )
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (inline_equation, None), (equation, None))
+    app.connect("autodoc-process-docstring", link_names)
