@@ -46,7 +46,7 @@ def main(chosen: list[str]) -> None:
     for name in chosen or names:
         print(name, flush=True)
         record["examples"][name] = run(name)
-    write_json_atomic(record, RECORD)
+    write_json_atomic(RECORD, record)
 
 
 if __name__ == "__main__":
