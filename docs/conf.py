@@ -68,22 +68,41 @@ def equation(self, node):
 
 html_math_renderer = "mathml"
 
-# Docstrings stay plain text; here their names of fsb and their arXiv numbers become links.
+# Docstrings stay plain text. Here names of fsb and arXiv numbers become links, a bar is a bar, and
+# the fields of a tuple a list; equations, literals and examples are left as they are.
 NAMES = {name for name in fsb.__all__ if name not in ("init", "fourier")}
+KEPT = r"^\.\. math::.*?(?=\n\n\S|\Z)|^ *>>>.*?(?=\n\n|\Z)|:math:`.*?`|``.*?``"
 
 
-def link_names(app, what, name, item, options, lines):
-    for i, line in enumerate(lines):
-        line = re.sub(
-            r"(?<!`)``(?:fsb\.)?(\w+)(\(\))?``(?!`)",
-            lambda m: f":py:obj:`{m[1]}{m[2] or ''} <fsb.{m[1]}>`" if m[1] in NAMES else m[0],
-            line,
-        )
-        lines[i] = re.sub(
-            r"arXiv:(\d{4}\.\d{4,5})", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", line
-        )
+def reword(piece):
+    if name := re.fullmatch(r"``(?:fsb\.)?(\w+)(\(\))?``", piece):
+        known = name[1] in NAMES
+        return f":py:obj:`{name[1]}{name[2] or ''} <fsb.{name[1]}>`" if known else piece
+    if re.fullmatch(KEPT, piece, re.S | re.M):
+        return piece
+    piece = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", piece)
+    return re.sub(r"\||\*(?! )", r"\\\g<0>", piece)
+
+
+def reword_docstring(app, what, name, item, options, lines):
+    fields = "|".join(getattr(item, "__annotations__", ())) if what == "class" else ""
+    if fields:
+        entry = re.compile(rf"((?:{fields})(?:, (?:{fields}))*): ")
+        lines[:] = [re.sub(entry, r"* ``\1``: ", line, count=1) if entry.match(line) else line
+                    for line in lines]
+        for i, line in enumerate(lines):
+            if line.startswith("* ``") and i and lines[i - 1] and lines[i - 1][0] not in "* ":
+                lines[i] = "\n" + line
+    text = "\n".join(lines)
+    pieces = re.split(f"({KEPT})", text, flags=re.S | re.M)
+    lines[:] = "".join(map(reword, pieces)).split("\n")
+
+
+def skip_plain_fields(app, what, name, item, skip, options):
+    return skip or str(item.__doc__).startswith("Alias for field number")
 
 
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_equation, None), (equation, None))
-    app.connect("autodoc-process-docstring", link_names)
+    app.connect("autodoc-process-docstring", reword_docstring)
+    app.connect("autodoc-skip-member", skip_plain_fields)

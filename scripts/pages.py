@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[1]
 MOVED = {
     "README.md": "index.md",
     "docs/README.md": "index.md",
+    "docs/examples/README.md": "examples/index.md",
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
+    "tests/MUTATIONS.md": "mutations.md",
     "experiments/README.md": "experiments/index.md",
     "experiments/CLAIMS.md": "experiments/claims.md",
 }
@@ -39,6 +41,9 @@ def sources() -> dict[str, str]:
     pages = {source: source.removeprefix("docs/") for source in found}
     for path in (ROOT / "experiments").glob("*/README.md"):
         pages[f"experiments/{path.parent.name}/README.md"] = f"experiments/{path.parent.name}.md"
+    for path in (ROOT / "experiments").glob("*/**/results.md"):  # linked from their README
+        source = str(path.relative_to(ROOT))
+        pages[source] = source
     pages |= {source: page for source, page in MOVED.items() if (ROOT / source).exists()}
     return pages
 
@@ -203,7 +208,11 @@ def write(out: Path) -> None:
             elif block := re.match(r"```\{names\} (\S+)\n(.*?)```", piece, re.S):
                 text += table(*block.groups())
             else:
-                text += re.sub(r"^(```\{literalinclude\}) ", rf"\1 {ROOT}/", piece)
+                text += re.sub(r"^(```\{literalinclude\}) ", rf"\1 {os.path.relpath(ROOT, out)}/", piece)
+        if page == "experiments/index.md":
+            text += "\n```{toctree}\n:hidden:\n:glob:\n\n[!ic]*\nc[!l]*\n```\n"
+        if page == "mutations.md" or page.endswith("/results.md"):
+            text = "---\norphan: true\n---\n" + text
         put(out / page, text)
     for path, page in listed.items():
         put(out / page, name_page(path))
