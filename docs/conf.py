@@ -3,7 +3,8 @@
 import re
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.util import logging
 
 import fsb
 
@@ -47,22 +48,37 @@ add_module_names = False
 
 # Equations become MathML: browsers draw it by themselves, with no script, no font to load and no
 # network; screen readers read it.
-RENAMED = ((r"\\(?:bigg?|Bigg?)(?![a-zA-Z])", r"\\bigl"), (r"\\textstyle(?![a-zA-Z])", ""))
+LOGGER = logging.getLogger(__name__)
+RENAMED = (
+    (r"\\(?:bigg?|Bigg?)(?![a-zA-Z])", r"\\bigl"),
+    (r"\\textstyle(?![a-zA-Z])", ""),
+    (r"\\dots(?![a-zA-Z])", r"\\ldots"),
+    (r"\\([td]?frac)(\d)(\d)", r"\\\1{\2}{\3}"),
+)
 
 
-def mathml(tex, as_block):
+
+def mathml(node, as_block):
+    tex = node.astext()
     for old, new in RENAMED:
         tex = re.sub(old, new, tex)
-    return latex2mathml.tex2mathml(tex, as_block=as_block)
+    try:
+        text = latex2mathml.tex2mathml(tex, as_block=as_block)
+    except MathError as error:
+        LOGGER.warning("%s in the equation %s", error, tex, location=node)
+        return ""
+    # An overline, which stands higher than a macron and can be as long as what is below it.
+    text = text.replace('<mo accent="true">_</mo>', '<mo stretchy="true">\u203e</mo>')
+    return text.replace(">\u02c9</mo>", ">\u203e</mo>")
 
 
 def inline_equation(self, node):
-    self.body.append(mathml(node.astext(), as_block=False))
+    self.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
 def equation(self, node):
-    self.body.append(f'<div class="equation">{mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="equation">{mathml(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 
