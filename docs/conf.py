@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["files"]
+exclude_patterns = ["files", "extra"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
@@ -26,11 +26,12 @@ suppress_warnings = ["myst.strikethrough"]
 
 html_theme = "furo"
 html_title = f"fsb {release}"
-html_static_path = ["_static"]
+html_static_path, html_extra_path = ["_static"], ["extra"]
 html_css_files = ["fsb.css"]
 html_show_sphinx = False
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # they would be fetched, which a page opened from disk may not
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "tango", "monokai"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -56,6 +57,16 @@ RENAMED = (
     (r"\\([td]?frac)(\d)(\d)", r"\\\1{\2}{\3}"),
 )
 
+# What docutils makes of a long overline, an accent with a subscript, a bar, and a macron, which
+# stands too low in most fonts.
+MENDED = (
+    (r'<mover accent="false">(.*?)<mo accent="true">_</mo>\s*</mover>',
+     r'<mrow class="overline">\1</mrow>'),
+    (r'<munderover>\s*(<mi>[^<]*</mi>)(.*?)(<mo stretchy="false">[\u02c9~\u02c6]</mo>)\s*</munderover>',
+     r'<msub><mover accent="true">\1\3</mover>\2</msub>'),
+    (r"<mo([^>]*)>\|</mo>", r'<mo\1 lspace="0" rspace="0">|</mo>'),
+    (">\u02c9</mo>", ">\u203e</mo>"),
+)
 
 
 def mathml(node, as_block):
@@ -67,9 +78,9 @@ def mathml(node, as_block):
     except MathError as error:
         LOGGER.warning("%s in the equation %s", error, tex, location=node)
         return ""
-    # An overline, which stands higher than a macron and can be as long as what is below it.
-    text = text.replace('<mo accent="true">_</mo>', '<mo stretchy="true">\u203e</mo>')
-    return text.replace(">\u02c9</mo>", ">\u203e</mo>")
+    for old, new in MENDED:
+        text = re.sub(old, new, text, flags=re.S)
+    return text
 
 
 def inline_equation(self, node):

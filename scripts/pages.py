@@ -132,7 +132,7 @@ def table(module: str, block: str) -> str:
     home = importlib.import_module(module)
     rows = [f"| [`{n}`](api/{module}.{n}.rst) | {summary(getattr(home, n))} |" for n in block.split()]
     menu = "\n".join(f"{n} <api/{module}.{n}>" for n in block.split())
-    return "| | |\n|---|---|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{menu}\n```\n"
+    return "| name | what it is |\n|---|---|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{menu}\n```\n"
 
 
 def name_page(path: str) -> str:
@@ -159,7 +159,7 @@ def example_page(path: Path, recorded: dict) -> str:
         run = recorded["examples"][path.stem]
         parts += [
             f"```\n$ python examples/{path.name}\n{run['output'].strip()}\n```",
-            curve([float(x) for x in run["losses"].split()]),
+            raw(f'<div class="curve">{curve(run["losses"])}</div>'),
             f"Recorded by `python scripts/gallery.py`: {recorded['made']}. The curve is the loss "
             "of every step; its ends may be beyond the axis.",
         ]
@@ -167,8 +167,22 @@ def example_page(path: Path, recorded: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def curve(losses: list[float]) -> str:
-    """A small plot that takes the colours of the page."""
+def thumbnails(recorded: dict) -> str:
+    """The curves of all examples, as links to their pages."""
+    cards = []
+    for name, run in recorded["examples"].items():
+        title = (ast.get_docstring(ast.parse((ROOT / f"examples/{name}.py").read_text())) or "")
+        picture = curve(run["losses"], bare=True)
+        cards.append(f'<a href="{name}.html">{picture}{title.partition(chr(10))[0]}</a>')
+    return raw(f'<div class="gallery">{"".join(cards)}</div>')
+
+
+def raw(html: str) -> str:
+    return f"```{{raw}} html\n{html}\n```\n"
+
+
+def curve(losses: str, bare: bool = False) -> str:
+    """A small plot, as SVG, that takes the colours of the page."""
     import io
 
     import numpy as np
@@ -176,19 +190,21 @@ def curve(losses: list[float]) -> str:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.fonttype": "none", "font.size": 10, "svg.hashsalt": "fsb"}):
-        figure = Figure(figsize=(6, 2.4), layout="constrained")
+        values = [float(loss) for loss in losses.split()]
+        figure = Figure(figsize=(2, 1) if bare else (6, 2.4), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot(losses, lw=1, color="#0072B2")
-        low, high = np.quantile(losses, [0, 0.98])
-        axes.set(xlabel="step", ylabel="loss", xlim=(0, len(losses) - 1))
+        axes.plot(values, lw=1, color="#0072B2")
+        low, high = np.quantile(values, [0, 0.98])
+        axes.set(xlabel="step", ylabel="loss", xlim=(0, len(values) - 1))
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axes.spines[["top", "right"]].set_visible(False)
+        if bare:
+            axes.set_axis_off()
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub(r"#000000|(?<=: )black", "currentColor", svg)
-    svg = svg.replace("<text ", '<text fill="currentColor" ')
-    return f'```{{raw}} html\n<div class="curve">\n{svg.strip()}\n</div>\n```'
+    return svg.replace("<text ", '<text fill="currentColor" ').strip()
 
 
 def write(out: Path) -> None:
@@ -196,6 +212,11 @@ def write(out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "docs", out, ignore=shutil.ignore_patterns("*.md", "*.json"))
     listed, shown = names(), examples()
+    recorded = json.loads((ROOT / "docs/examples/recorded.json").read_text())
+    report = ROOT / "build/report.html"
+    (out / "extra").mkdir()
+    if report.exists():
+        shutil.copyfile(report, out / "extra/report.html")
     pages = {**sources(), **shown}
     for source, page in sources().items():
         if source == "README.md":
@@ -207,6 +228,10 @@ def write(out: Path) -> None:
                 text += CODE.sub(name, LINK.sub(move, piece))
             elif block := re.match(r"```\{names\} (\S+)\n(.*?)```", piece, re.S):
                 text += table(*block.groups())
+            elif piece.startswith("```{thumbnails}"):
+                text += thumbnails(recorded)
+            elif piece.startswith("```{report}"):
+                text += raw('<p><a href="report.html">Open the report</a></p>') * report.exists()
             else:
                 text += re.sub(r"^(```\{literalinclude\}) ", rf"\1 {os.path.relpath(ROOT, out)}/", piece)
         if page == "experiments/index.md":
@@ -216,8 +241,6 @@ def write(out: Path) -> None:
         put(out / page, text)
     for path, page in listed.items():
         put(out / page, name_page(path))
-    record = ROOT / "docs/examples/recorded.json"
-    recorded = json.loads(record.read_text())
     for source, page in shown.items():
         put(out / page, example_page(ROOT / source, recorded))
 

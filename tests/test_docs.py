@@ -107,6 +107,7 @@ def test_the_pages_are_put_together(tmp_path):
     example = (tmp_path / "pages/examples/vae_jax.md").read_text()
     assert example.startswith("# A Boolean VAE in plain JAX, trained with FouST\n")
     assert "<svg" in example
+    assert (tmp_path / "pages/examples/index.md").read_text().count("<svg") == len(pages.examples())
     start = (tmp_path / "pages/choose.md").read_text()
     assert "[experiments/lab_mnist](experiments/lab_mnist.md)" in start
     assert "[`darn()`](api/fsb.darn.rst)" in start
