@@ -57,15 +57,21 @@ RENAMED = (
     (r"\\([td]?frac)(\d)(\d)", r"\\\1{\2}{\3}"),
 )
 
-# What docutils makes of a long overline, an accent with a subscript, a bar, and a macron, which
-# stands too low in most fonts.
+# What docutils makes of a long overline, an accent with a subscript, a bar, a macron, which stands
+# too low in most fonts, and of a function without brackets.
+ACCENT = r'<mo stretchy="false">[\u02c9~\u02c6]</mo>'
 MENDED = (
-    (r'<mover accent="false">(.*?)<mo accent="true">_</mo>\s*</mover>',
-     r'<mrow class="overline">\1</mrow>'),
-    (r'<munderover>\s*(<mi>[^<]*</mi>)(.*?)(<mo stretchy="false">[\u02c9~\u02c6]</mo>)\s*</munderover>',
-     r'<msub><mover accent="true">\1\3</mover>\2</msub>'),
+    (
+        r'<mover accent="false">(.*?)<mo accent="true">_</mo>\s*</mover>',
+        r'<mrow class="overline">\1</mrow>',
+    ),
+    (
+        rf"<munderover>\s*(<mi>[^<]*</mi>)(.*?)({ACCENT})\s*</munderover>",
+        r'<msub><mover accent="true">\1\3</mover>\2</msub>',
+    ),
     (r"<mo([^>]*)>\|</mo>", r'<mo\1 lspace="0" rspace="0">|</mo>'),
     (">\u02c9</mo>", ">\u203e</mo>"),
+    (r"<mo>(?:&ApplyFunction;|\u2061)</mo>(?!\s*<mo[^>]*>[(\[{|])", '<mspace width="0.17em"/>'),
 )
 
 
@@ -114,12 +120,11 @@ def reword(piece):
 def reword_docstring(app, what, name, item, options, lines):
     fields = "|".join(getattr(item, "__annotations__", ())) if what == "class" else ""
     if fields:
-        entry = re.compile(rf"((?:{fields})(?:, (?:{fields}))*): ")
-        lines[:] = [re.sub(entry, r"* ``\1``: ", line, count=1) if entry.match(line) else line
-                    for line in lines]
-        for i, line in enumerate(lines):
-            if line.startswith("* ``") and i and lines[i - 1] and lines[i - 1][0] not in "* ":
-                lines[i] = "\n" + line
+        entry = re.compile(rf"^((?:{fields})(?:, (?:{fields}))*): ")
+        lines[:] = [entry.sub(r"* ``\1``: ", line) for line in lines]
+        for i in range(1, len(lines)):
+            if lines[i].startswith("* ``") and lines[i - 1] and lines[i - 1][0] not in "* ":
+                lines[i] = "\n" + lines[i]
     text = "\n".join(lines)
     pieces = re.split(f"({KEPT})", text, flags=re.S | re.M)
     lines[:] = "".join(map(reword, pieces)).split("\n")

@@ -1,7 +1,7 @@
 """Runs the examples and records what they print and lose, for the gallery of the documentation.
 
-    python scripts/gallery.py            # all of them, into docs/examples/recorded.json
-    python scripts/gallery.py vae_jax    # some, beside those already recorded
+python scripts/gallery.py            # all of them, into docs/examples/recorded.json
+python scripts/gallery.py vae_jax    # some, beside those already recorded
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ docs/api.md, and a page for every example, from its file and docs/examples/recor
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import io
 import json
 import os
 import re
@@ -127,19 +130,16 @@ def summary(item: object) -> str:
 
 def table(module: str, block: str) -> str:
     """The list of a block ``{names}``: a table, and the entries of the menu."""
-    import importlib
-
     home = importlib.import_module(module)
-    rows = [f"| [`{n}`](api/{module}.{n}.rst) | {summary(getattr(home, n))} |" for n in block.split()]
-    menu = "\n".join(f"{n} <api/{module}.{n}>" for n in block.split())
-    return "| name | what it is |\n|---|---|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{menu}\n```\n"
+    listed = [(name, f"api/{module}.{name}") for name in block.split()]
+    rows = [f"| [`{name}`]({page}.rst) | {summary(getattr(home, name))} |" for name, page in listed]
+    menu = [f"{name} <{page}>" for name, page in listed]
+    head = ["| name | what it is |", "|---|---|"]
+    return "\n".join([*head, *rows, "", "```{toctree}", ":hidden:", "", *menu, "```", ""])
 
 
 def name_page(path: str) -> str:
     """The page of a public name: what autodoc finds in its docstring."""
-    import importlib
-    import inspect
-
     module, _, name = path.rpartition(".")
     item = getattr(importlib.import_module(module), name)
     kind, more = "function", ""
@@ -150,10 +150,13 @@ def name_page(path: str) -> str:
     return f"{name}\n{'=' * len(name)}\n\n.. auto{kind}:: {path}\n{more}"
 
 
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
 def example_page(path: Path, recorded: dict) -> str:
     """The page of an example: its docstring, its curve, what it printed, and its code."""
-    code = path.read_text()
-    title, _, text = (ast.get_docstring(ast.parse(code)) or "").partition("\n")
+    title, _, text = docstring(path).partition("\n")
     parts = [f"# {title.removesuffix('.')}", text]
     if path.stem in recorded["examples"]:
         run = recorded["examples"][path.stem]
@@ -163,7 +166,7 @@ def example_page(path: Path, recorded: dict) -> str:
             f"Recorded by `python scripts/gallery.py`: {recorded['made']}. The curve is the loss "
             "of every step; its ends may be beyond the axis.",
         ]
-    parts.append(f"## The program\n\n```python\n{code.strip()}\n```")
+    parts.append(f"## The program\n\n```python\n{path.read_text().strip()}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -171,9 +174,9 @@ def thumbnails(recorded: dict) -> str:
     """The curves of all examples, as links to their pages."""
     cards = []
     for name, run in recorded["examples"].items():
-        title = (ast.get_docstring(ast.parse((ROOT / f"examples/{name}.py").read_text())) or "")
+        title = docstring(ROOT / f"examples/{name}.py").partition("\n")[0].replace("``", "")
         picture = curve(run["losses"], bare=True)
-        cards.append(f'<a href="{name}.html">{picture}{title.partition(chr(10))[0]}</a>')
+        cards.append(f'<a href="{name}.html">{picture}{title}</a>')
     return raw(f'<div class="gallery">{"".join(cards)}</div>')
 
 
@@ -183,9 +186,7 @@ def raw(html: str) -> str:
 
 def curve(losses: str, bare: bool = False) -> str:
     """A small plot, as SVG, that takes the colours of the page."""
-    import io
-
-    import numpy as np
+    import numpy as np  # here, as the tests import this file and seldom draw
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -207,37 +208,40 @@ def curve(losses: str, bare: bool = False) -> str:
     return svg.replace("<text ", '<text fill="currentColor" ').strip()
 
 
+def filled(fence: str, out: Path, recorded: dict) -> str:
+    """A fenced block, with what it stands for where it is one of ours."""
+    if block := re.match(r"```\{names\} (\S+)\n(.*?)```", fence, re.S):
+        return table(*block.groups())
+    if fence.startswith("```{thumbnails}"):
+        return thumbnails(recorded)
+    if fence.startswith("```{report}"):
+        link = '<p><a href="report.html">Open the report</a></p>'
+        return raw(link) if (out / "extra/report.html").exists() else ""
+    root = os.path.relpath(ROOT, out)
+    return re.sub(r"^(```\{literalinclude\}) ", rf"\1 {root}/", fence)
+
+
 def write(out: Path) -> None:
-    """All pages, in an empty folder."""
+    """All pages, in an empty folder; build/report.html goes along if it is there."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "docs", out, ignore=shutil.ignore_patterns("*.md", "*.json"))
-    listed, shown = names(), examples()
-    recorded = json.loads((ROOT / "docs/examples/recorded.json").read_text())
-    report = ROOT / "build/report.html"
     (out / "extra").mkdir()
-    if report.exists():
-        shutil.copyfile(report, out / "extra/report.html")
+    if (ROOT / "build/report.html").exists():
+        shutil.copyfile(ROOT / "build/report.html", out / "extra/report.html")
+    recorded = json.loads((ROOT / "docs/examples/recorded.json").read_text())
+    written, listed, shown = sources(), names(), examples()
+    del written["README.md"]  # docs/README.md is the start page
     pages = {**sources(), **shown}
-    for source, page in sources().items():
-        if source == "README.md":
-            continue
+    for source, page in written.items():
         move, name = moved(source, page, pages, out), to_names(page, listed)
-        text = ""
-        for is_prose, piece in prose((ROOT / source).read_text()):
-            if is_prose:
-                text += CODE.sub(name, LINK.sub(move, piece))
-            elif block := re.match(r"```\{names\} (\S+)\n(.*?)```", piece, re.S):
-                text += table(*block.groups())
-            elif piece.startswith("```{thumbnails}"):
-                text += thumbnails(recorded)
-            elif piece.startswith("```{report}"):
-                text += raw('<p><a href="report.html">Open the report</a></p>') * report.exists()
-            else:
-                text += re.sub(r"^(```\{literalinclude\}) ", rf"\1 {os.path.relpath(ROOT, out)}/", piece)
+        text = "".join(
+            CODE.sub(name, LINK.sub(move, piece)) if is_prose else filled(piece, out, recorded)
+            for is_prose, piece in prose((ROOT / source).read_text())
+        )
         if page == "experiments/index.md":
             text += "\n```{toctree}\n:hidden:\n:glob:\n\n[!ic]*\nc[!l]*\n```\n"
-        if page == "mutations.md" or page.endswith("/results.md"):
-            text = "---\norphan: true\n---\n" + text
+        if not source.startswith("docs/") and (page == "mutations.md" or "results" in page):
+            text = "---\norphan: true\n---\n" + text  # not in the menu
         put(out / page, text)
     for path, page in listed.items():
         put(out / page, name_page(path))
