@@ -60,4 +60,4 @@ test-matrix: ## the fast tests on Python 3.11, 3.12 and 3.13 with their newest j
 	scripts/test_matrix.sh
 
 clean: ## remove the virtual environments and caches, nothing you made
-	rm -rf $(VENV) .venv-* .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* build/pages build/docs .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -33,6 +33,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_search_summary = False  # they would be fetched, which a page opened from disk may not
 html_theme_options = {"navigation_with_keys": True}
+highlight_language = "none"
 pygments_style, pygments_dark_style = "tango", "monokai"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -217,6 +217,7 @@ def filled(fence: str, out: Path, recorded: dict) -> str:
     if fence.startswith("```{report}"):
         link = '<p><a href="report.html">Open the report</a></p>'
         return raw(link) if (out / "extra/report.html").exists() else ""
+    fence = re.sub(r"\n\n```$", "\n```", fence)  # the blank line that ends a doctest
     root = os.path.relpath(ROOT, out)
     return re.sub(r"^(```\{literalinclude\}) ", rf"\1 {root}/", fence)
 
