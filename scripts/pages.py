@@ -157,6 +157,7 @@ def docstring(path: Path) -> str:
 def example_page(path: Path, recorded: dict) -> str:
     """The page of an example: its docstring, its curve, what it printed, and its code."""
     title, _, text = docstring(path).partition("\n")
+    text = re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
     parts = [f"# {title.removesuffix('.')}", text]
     if path.stem in recorded["examples"]:
         run = recorded["examples"][path.stem]
