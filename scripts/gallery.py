@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # for sharded.py
 
 from fsb.storage.atomic import write_json_atomic
-from fsb.storage.provenance import git_commit, versions
+from fsb.storage.provenance import device, git_commit, versions
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs/examples/recorded.json"
@@ -40,7 +40,7 @@ def main(chosen: list[str]) -> None:
     found = versions()
     record["made"] = (
         f"{date.today()}, commit {git_commit(ROOT)[:7]}, Python {found['python']}, "
-        f"jax {found['jax']}, on a CPU as eight simulated devices"
+        f"jax {found['jax']}, seed 0, {device()}, simulated devices of one machine"
     )
     record.setdefault("examples", {})
     for name in chosen or names:
