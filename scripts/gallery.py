@@ -24,11 +24,20 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs/examples/recorded.json"
 
 
-def run(name: str) -> dict:
+def run(name: str) -> dict[str, str]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         losses = importlib.import_module(name).main()
-    return {"output": printed.getvalue(), "losses": " ".join(f"{x:.4g}" for x in losses)}
+    found = versions()
+    made = (
+        f"{date.today()}, commit {str(git_commit(ROOT))[:7]}, Python {found['python']}, "
+        f"jax {found['jax']}, seed 0, {device()}, simulated devices of one machine"
+    )
+    return {
+        "made": made,
+        "output": printed.getvalue(),
+        "losses": " ".join(f"{loss:.4g}" for loss in losses),
+    }
 
 
 def main(chosen: list[str]) -> None:
@@ -37,16 +46,10 @@ def main(chosen: list[str]) -> None:
     if unknown := set(chosen) - set(names):
         sys.exit(f"gallery: no example {sorted(unknown)}; there are {names}")
     record = json.loads(RECORD.read_text()) if chosen else {}
-    found = versions()
-    record["made"] = (
-        f"{date.today()}, commit {git_commit(ROOT)[:7]}, Python {found['python']}, "
-        f"jax {found['jax']}, seed 0, {device()}, simulated devices of one machine"
-    )
-    record.setdefault("examples", {})
     for name in chosen or names:
         print(name, flush=True)
-        record["examples"][name] = run(name)
-    write_json_atomic(RECORD, record)
+        record[name] = run(name)
+    write_json_atomic(RECORD, dict(sorted(record.items())))
 
 
 if __name__ == "__main__":

@@ -159,12 +159,12 @@ def example_page(path: Path, recorded: dict) -> str:
     title, _, text = docstring(path).partition("\n")
     text = re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
     parts = [f"# {title.removesuffix('.')}", text]
-    if path.stem in recorded["examples"]:
-        run = recorded["examples"][path.stem]
+    if path.stem in recorded:
+        run = recorded[path.stem]
         parts += [
             f"```\n$ python examples/{path.name}\n{run['output'].strip()}\n```",
             raw(f'<div class="curve">{curve(run["losses"])}</div>'),
-            f"Recorded by `python scripts/gallery.py`: {recorded['made']}. The curve is the loss "
+            f"Recorded by `python scripts/gallery.py`: {run['made']}. The curve is the loss "
             "of every step; its ends may be beyond the axis.",
         ]
     parts.append(f"## The program\n\n```python\n{path.read_text().strip()}\n```")
@@ -174,7 +174,7 @@ def example_page(path: Path, recorded: dict) -> str:
 def thumbnails(recorded: dict) -> str:
     """The curves of all examples, as links to their pages."""
     cards = []
-    for name, run in recorded["examples"].items():
+    for name, run in recorded.items():
         title = docstring(ROOT / f"examples/{name}.py").partition("\n")[0].replace("``", "")
         picture = curve(run["losses"], bare=True)
         cards.append(f'<a href="{name}.html">{picture}{title}</a>')
