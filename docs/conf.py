@@ -41,6 +41,7 @@ copybutton_prompt_is_regexp = True
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # else Flax explains each method of a module
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
@@ -135,7 +136,13 @@ def skip_plain_fields(app, what, name, item, skip, options):
     return skip or str(item.__doc__).startswith("Alias for field number")
 
 
+def without_flax(app, what, name, item, options, signature, returns):
+    """A module's signature without the arguments that Flax adds to all of them."""
+    return re.sub(r", parent: .*", ")", signature or "") or signature, returns
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_equation, None), (equation, None))
     app.connect("autodoc-process-docstring", reword_docstring)
+    app.connect("autodoc-process-signature", without_flax)
     app.connect("autodoc-skip-member", skip_plain_fields)

@@ -144,7 +144,7 @@ def name_page(path: str) -> str:
     item = getattr(importlib.import_module(module), name)
     kind, more = "function", ""
     if inspect.isclass(item):
-        kind, more = "class", "   :members:\n   :inherited-members: tuple, BaseException\n"
+        kind, more = "class", "   :members:\n   :inherited-members: tuple, BaseException, Module\n"
     if inspect.isclass(item) and issubclass(item, Exception):
         kind, more = "exception", ""
     return f"{name}\n{'=' * len(name)}\n\n.. auto{kind}:: {path}\n{more}"
