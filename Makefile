@@ -10,7 +10,7 @@ TYPED += tests/test_diagnostics.py tests/test_objectives.py
 # Else each of the many processes that the tests start would compile all of Python it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help train test check lint bench claims report mutations coverage test-matrix dist clean
+.PHONY: help train test check lint docs bench claims report mutations coverage test-matrix dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,16 @@ lint: $(VENV)/.installed ## ruff and the type checker
 	$(RUN) -m ruff check --no-cache .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: $(VENV)/.docs ## the site of documentation, build/docs/index.html; a warning is an error
+	@rm -rf build/docs
+	$(RUN) scripts/pages.py build/pages
+	$(RUN) -m sphinx -W --keep-going -q -E -b html build/pages build/docs
+
+$(VENV)/.docs: $(VENV)/.installed
+	@echo "Adding Sphinx to $(VENV)"
+	@scripts/venv.sh $(VENV) "" -e ".[docs]"
+	@touch $@
 
 bench: $(VENV)/.installed ## speed of the train step, as ratios; ARGS="suite=scaling ..." measures something else
 	$(RUN) -m fsb.bench $(ARGS)
@@ -59,4 +69,4 @@ dist: $(VENV)/.installed ## the wheel and the sdist in dist/, checked as PyPI do
 	$(RUN) -m twine check --strict dist/*
 
 clean: ## remove the virtual environments and caches, nothing you made
-	rm -rf $(VENV) .venv-* .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* build/pages build/docs .cache .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -50,7 +50,7 @@ def main(steps=300):
             print(f"step {step}: negative ELBO {value:.2f}")
     dtypes = f"bits in {z.dtype}, params in {params['up'].dtype}"
     print(f"negative ELBO {losses[0]:.2f} -> {losses[-1]:.2f} nats, {dtypes}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

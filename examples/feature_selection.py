@@ -55,7 +55,7 @@ def main(steps=1000):
             print(f"step {step}: penalised error {value:.3f}, {gates:.1f} gates are open")
     found = jnp.flatnonzero(GATES.nonzero(params["gates"])[0] > 0.5).tolist()
     print(f"penalised error {losses[0]:.3f} -> {losses[-1]:.3f}, relevant features: {found}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def main(steps=400):
             print(f"step {step}: squared error {value:.3f}")
     used = jnp.bincount(routes(params, points(key)[0]).argmax(-1), length=EXPERTS)
     print(f"squared error {losses[0]:.3f} -> {losses[-1]:.3f}; inputs of each expert: {used}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main(steps=200):
         if step % 50 == 0:
             print(f"step {step}: the pole falls after {TURNS - value:.1f} turns of {TURNS}")
     print(f"turns lost {losses[0]:.1f} -> {losses[-1]:.1f} of {TURNS}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

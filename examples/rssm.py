@@ -96,7 +96,7 @@ def main(steps=200):
         if step % 100 == 0:
             print(f"step {step}: {value:.2f} nats for each turn")
     print(f"{losses[0]:.2f} -> {losses[-1]:.2f} nats for each turn")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(steps=300, devices=None):
             print(f"step {step}: negative ELBO {value:.2f}")
     where = f"{mesh.size} devices" if mesh.size > 1 else "one device"
     print(f"negative ELBO {losses[0]:.2f} -> {losses[-1]:.2f} nats on {where}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

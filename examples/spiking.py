@@ -84,7 +84,7 @@ def main(steps=400):
         if step % 100 == 0:
             print(f"step {step}: cross-entropy {value:.3f}, spikes in a turn {aux[1]:.1%}")
     print(f"cross-entropy {losses[0]:.3f} -> {losses[-1]:.3f}, accuracy {aux[0]:.0%}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

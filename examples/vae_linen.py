@@ -54,7 +54,7 @@ def main(steps=500):
         if step % 100 == 0:
             print(f"step {step}: negative ELBO {value:.2f}")
     print(f"negative ELBO {losses[0]:.2f} -> {losses[-1]:.2f} nats")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main(steps=500):
         if step % 100 == 0:
             print(f"step {step}: negative ELBO {value:.2f}, entries in use {perplexity:.1f}")
     print(f"negative ELBO {losses[0]:.2f} -> {losses[-1]:.2f}, entries in use {perplexity:.1f}")
-    return losses[0], losses[-1]
+    return losses
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from fsb.diagnostics import _square_norm, evaluations, gradient_moments, quality
 from fsb.lab import __main__ as lab
 from fsb.lab import problems
 
-README = (Path(fsb.__file__).parent.parent / "README.md").read_text()
-RECIPE = next(text for text in README.split("```") if text.startswith("python\n# mine.py"))
+PAGE = (Path(fsb.__file__).parent.parent / "docs/own.md").read_text()
+RECIPE = next(text for text in PAGE.split("```") if text.startswith("python\n# mine.py"))
 LOSS = """
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_an_estimator_and_a_loss_of_your_own(here, capsys):
-    """The recipe of the README: a file, beside the estimators that are there."""
+    """The recipe of the documentation: a file, beside the estimators that are there."""
     code, out, _ = run_lab(
         capsys,
         "problem=file",
