@@ -35,7 +35,7 @@ lint: $(VENV)/.installed ## ruff and the type checker
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-docs: $(VENV)/.docs ## the site of documentation, build/docs/index.html; a warning is an error
+docs: $(VENV)/.docs report ## the site of documentation, build/docs/index.html; a warning is an error
 	@rm -rf build/docs
 	$(RUN) scripts/pages.py build/pages
 	$(RUN) -m sphinx -W --keep-going -q -E -b html build/pages build/docs
