@@ -81,7 +81,7 @@ def efficiency(machine: Machine, size: float, flops: float) -> float:
 def paper() -> None:
     for name in NETS:
         parts = parts_of(name)
-        numbers = sum(x.size for x in jax.tree.leaves(jax.eval_shape(parts.first_state).params))
+        numbers = sum(x.size for x in jax.tree.leaves(parts.state_shapes().params))
         flops = operations(parts) / parts.batch_size
         print(
             f"\n{name}: {numbers:,} parameters, {4e-6 * numbers:.1f} MB of gradients; "

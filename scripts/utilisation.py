@@ -21,7 +21,7 @@ from fsb.training.step import step
 
 def operations(parts: Parts) -> float:
     """Floating-point operations of a train step."""
-    state = jax.eval_shape(parts.first_state)
+    state = parts.state_shapes()
     lowered = jax.jit(step, static_argnums=0).lower(parts.recipe, state, parts.probe)
     return lowered.cost_analysis()["flops"]
 

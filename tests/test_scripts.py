@@ -74,7 +74,7 @@ def test_many_chips_on_paper(scripts):
 
     parts = scaling.parts_of("vae")
     layers = [784 * 200, *[200 * 200] * 10, 200 * 784]
-    sizes = [x.size for x in jax.tree.leaves(jax.eval_shape(parts.first_state).params)]
+    sizes = [x.size for x in jax.tree.leaves(parts.state_shapes().params)]
     assert sum(sizes) == sum(layers) + 11 * 200 + 784 + 200  # with biases and the prior
     flops = utilisation.operations(parts) / (2 * 8 * (3 * sum(layers) - 784 * 200))
     assert 1 < flops < 1.25

@@ -45,7 +45,7 @@ KEPT = 8
 """Recipes whose programs are kept for later jobs of a sweep."""
 
 ONCE = {"xla_backend_optimization_level": 1}
-"""For a program that runs once: compiled in a fraction of the time, and the numbers are the same."""
+"""For a program that runs once: a fraction of the time to compile, and the same numbers."""
 
 
 class Parts(NamedTuple):
@@ -64,6 +64,15 @@ class Parts(NamedTuple):
 
     def first_state(self) -> TrainState:
         """The state before the first step, replicated on every device."""
+        start, given = self._start()
+        return start(*given)
+
+    def state_shapes(self) -> TrainState:
+        """The shapes of a state; nothing is computed."""
+        start, given = self._start()
+        return start.eval_shape(*given)
+
+    def _start(self) -> tuple[Any, tuple[Any, ...]]:
         mesh = self.recipe.layout
         # Inside jit, because a key that spans several processes can only be made there.
         start = jax.jit(
@@ -73,7 +82,7 @@ class Parts(NamedTuple):
             compiler_options=ONCE if jax.default_backend() == "cpu" else None,
         )
         mean = mesh.replicate(self.data.mean)
-        return start(self.recipe, np.uint32(self.seed), mesh.split(self.probe), mean)
+        return start, (self.recipe, np.uint32(self.seed), mesh.split(self.probe), mean)
 
     def key(self, purpose: str) -> Array:
         """The key for a purpose outside the train steps, such as "order"."""

@@ -23,7 +23,7 @@ def lowered(parts, limit=2**30):
     """The program of a chunk of three steps, and its state; images of more bytes are streamed."""
     there = parts.recipe.layout.replicated
     like = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)
-    state = jax.tree.map(like, jax.eval_shape(parts.first_state))
+    state = jax.tree.map(like, parts.state_shapes())
     mesh, of = parts.recipe.layout, (parts.data.train, parts.key("order"), parts.batch_size, 3)
     with feed(*of, limit_bytes=limit, mesh=mesh) as batches:
         images, indices = batches(0, 3)
@@ -57,7 +57,7 @@ def assert_stays_on_the_device(arguments, text, state):
 
 def test_all_noise_is_folded_from_one_key():
     parts, _ = assembled()
-    state = jax.eval_shape(parts.first_state)
+    state = parts.state_shapes()
     traced = jax.make_jaxpr(step, static_argnums=0)(parts.recipe, state, parts.probe).jaxpr
     where = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
     key, number = (traced.invars[where.index(name)] for name in (".key", ".step"))
