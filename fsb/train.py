@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fsb.cli.factory import require_buildable
 from fsb.cli.program import program
 from fsb.cli.schema import Train
+from fsb.errors import FsbError
 from fsb.runtime.interrupts import interrupts
 from fsb.runtime.profile import Profile
 from fsb.storage.checkpoints import Checkpoints
@@ -33,6 +34,8 @@ def check(config: DictConfig) -> tuple[DictConfig, Any]:
     if config.get("members") is not None:
         return config, assemble_members(config)
     parts = assemble(config)
+    if config.get("gradient_draws") == 1:
+        raise FsbError("gradient_draws=1: a variance needs two or more; 0 leaves it out")
     config = cast(DictConfig, OmegaConf.merge(config, affordable(parts, cast(dict, config))))
     require_same(cast(dict, OmegaConf.to_container(config)))
     try_step(parts)

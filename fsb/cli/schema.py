@@ -80,6 +80,7 @@ class Train:
     eval_batch_size: Count = 512
     on_divergence: Literal["stop", "warn"] = "stop"
     members: dict[str, list] | None = None
+    gradient_draws: Natural | None = None
     profile: Annotated[int, Ge(1), Le(10**4)] | None = None  # a trace grows by the step
 
 

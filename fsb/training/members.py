@@ -95,12 +95,14 @@ class Programs:
 
             return jax.lax.fori_loop(0, count, body, states)
 
-        def statistics(values: PyTree, state: TrainState, images: Array, key: Array) -> PyTree:
+        def statistics(
+            values: PyTree, state: TrainState, images: Array, key: Array, draws: int
+        ) -> PyTree:
             # The jitted function would keep a recipe that holds tracers.
-            return inspect.unwrap(gradient_statistics)(recipe(values), state, images, key)
+            return inspect.unwrap(gradient_statistics)(recipe(values), state, images, key, draws)
 
         self.first, self.run = jax.jit(first), jax.jit(run, donate_argnums=1)
-        self.estimates, self.statistics = estimates, jax.jit(statistics)
+        self.estimates, self.statistics = estimates, jax.jit(statistics, static_argnums=4)
 
     def put_rows(self, rows: np.ndarray) -> Array:
         """Of each step, the images of every member [steps, M, B]."""

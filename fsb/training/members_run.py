@@ -215,7 +215,7 @@ def _common_step(stores: Sequence[Checkpoints], alive: np.ndarray, most: int) ->
 def _statistics(programs: Programs, together: Block, index: int) -> Callable:
     """``gradient_statistics`` with the settings of a member."""
     values = {name: x[index] for name, x in together.settings.items()}
-    return lambda recipe, state, images, key: programs.statistics(values, state, images, key)
+    return lambda recipe, *given: programs.statistics(values, *given)
 
 
 class _Quiet:

@@ -25,7 +25,7 @@ from fsb.storage.metrics_file import MetricsFile
 from fsb.storage.provenance import factory_name, provenance
 from fsb.storage.run_folder import identity, write_summary
 from fsb.training import evaluation, images
-from fsb.training.results import bits, bounds, subset, variables
+from fsb.training.results import MOST_DRAWS, bits, bounds, subset, variables
 from fsb.training.setup import Parts
 from fsb.training.step import TrainState, gradient_statistics
 from fsb.types import PyTree
@@ -183,8 +183,9 @@ class Recorder:
         row |= {f"{split}_elbo": result["elbo"] for split, result in results.items()}
         layers = ("kl_", "active_", "collapsed_")
         row |= {name: v for name, v in results["test"].items() if name.startswith(layers)}
-        gradients = self._statistics(parts.recipe, state, self._probe, key)
-        row |= {name: float(value) for name, value in gradients.items()}
+        if draws := self.config.get("gradient_draws", MOST_DRAWS):
+            gradients = self._statistics(parts.recipe, state, self._probe, key, draws)
+            row |= {name: float(value) for name, value in gradients.items()}
         return row | {"learning_rate": learning_rate(state.opt_state)}
 
 

@@ -19,6 +19,7 @@ from fsb.types import PyTree
 MOST = 10_000
 OPERATIONS = {"cpu": 1e12}
 MOST_STEPS = 100
+MOST_DRAWS = 10
 OPERATIONS_OF_A_CALL = {"cpu": 2e11}
 """Floating-point operations, by backend; others do a thousand times as many in the time."""
 
@@ -36,21 +37,28 @@ def affordable(parts: Parts, config: Mapping[str, Any]) -> dict[str, int]:
     eval_examples: 10,000, or fewer where the evaluation of these would take more than
       ``OPERATIONS``: half a minute on two cores of a CPU for the three splits, and less on an
       accelerator.
+    gradient_draws: 10, or fewer by the same measure: each costs a step. 0 if not even two fit.
     steps_per_call: 100, or fewer where these would take more than some seconds, so that progress
       is shown and signals are obeyed. The numbers do not depend on it.
     """
-    unset = {"eval_examples", "steps_per_call"} & {k for k, v in config.items() if v is None}
+    keys = {"eval_examples", "gradient_draws", "steps_per_call"}
+    unset = keys & {key for key, value in config.items() if value is None}
     if not unset:
         return {}
     images = jax.ShapeDtypeStruct(parts.data.train.shape, parts.data.train.dtype)
     one = _operations(parts.recipe, images, parts.batch_size, config["eval_batch_size"])
     backend = jax.default_backend()
     step = 3 * parts.batch_size * one  # forward, and backward in activations and parameters
+    most = OPERATIONS.get(backend, 1e15)
+    draws = min(MOST_DRAWS, int(most / step))
     fits = {
-        "eval_examples": min(MOST, int(OPERATIONS.get(backend, 1e15) / one / 3)),
-        "steps_per_call": min(MOST_STEPS, int(OPERATIONS_OF_A_CALL.get(backend, 2e14) / step)),
+        "eval_examples": max(1, min(MOST, int(most / one / 3))),
+        "gradient_draws": draws if draws > 1 else 0,
+        "steps_per_call": max(
+            1, min(MOST_STEPS, int(OPERATIONS_OF_A_CALL.get(backend, 2e14) / step))
+        ),
     }
-    return {name: max(1, fits[name]) for name in unset}
+    return {name: fits[name] for name in unset}
 
 
 @functools.lru_cache(maxsize=KEPT)

@@ -169,7 +169,7 @@ def chunk_length(config: Any, step: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def gradient_statistics(
-    recipe: Recipe, train: TrainState, images: Array, key: Array, draws: int = 10
+    recipe: Recipe, train: TrainState, images: Array, key: Array, draws: int
 ) -> dict[str, Array]:
     """Norm and variance of the estimate on one batch, over new noise of data and sites.
 

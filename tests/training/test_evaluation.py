@@ -169,13 +169,15 @@ def test_reconstructions_and_samples(parts, trained):
     assert not np.array_equal(samples[0], samples[1])
 
 
-UNSET = {"eval_examples": None, "steps_per_call": None, "eval_batch_size": 64}
+UNSET = dict.fromkeys(("eval_examples", "gradient_draws", "steps_per_call"))
+UNSET["eval_batch_size"] = 64
 
 
 @pytest.mark.slow
 def test_a_large_network_is_judged_by_fewer_images_in_shorter_calls(monkeypatch):
     parts, _ = assembled()
     full = {"eval_examples": results.MOST, "steps_per_call": results.MOST_STEPS}
+    full["gradient_draws"] = results.MOST_DRAWS
     assert results.affordable(parts, UNSET) == full
     assert results.affordable(parts, {**UNSET, **full}) == {}
     state = parts.first_state()
@@ -185,9 +187,13 @@ def test_a_large_network_is_judged_by_fewer_images_in_shorter_calls(monkeypatch)
     assert 2 * products < one < 20 * products + 10_000
     monkeypatch.setitem(results.OPERATIONS, "cpu", 3 * 7.5 * one)
     monkeypatch.setitem(results.OPERATIONS_OF_A_CALL, "cpu", 3 * 5.5 * parts.batch_size * one)
-    assert results.affordable(parts, UNSET) == {"eval_examples": 7, "steps_per_call": 5}
+    fits = {"eval_examples": 7, "gradient_draws": 0, "steps_per_call": 5}
+    assert results.affordable(parts, UNSET) == fits
     monkeypatch.setitem(results.OPERATIONS_OF_A_CALL, "cpu", 1.0)
-    assert results.affordable(parts, UNSET | {"eval_examples": 9}) == {"steps_per_call": 1}
+    given = UNSET | {"eval_examples": 9, "gradient_draws": 0}
+    assert results.affordable(parts, given) == {"steps_per_call": 1}
+    monkeypatch.setitem(results.OPERATIONS, "cpu", 3 * parts.batch_size * one * 2.5)
+    assert results.affordable(parts, UNSET)["gradient_draws"] == 2
 
 
 @pytest.mark.slow
