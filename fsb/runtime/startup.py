@@ -14,7 +14,6 @@ import signal
 import sys
 from types import FrameType
 
-
 ARENAS = (-8, 2)  # M_ARENA_MAX of mallopt(3), glibc
 
 
