@@ -48,9 +48,11 @@ def sgd(
     _within("momentum", momentum)
     rescaled = [_rescaled(factors)] if factors else []
     return _visible(
-        lambda learning_rate: optax.chain(optax.sgd(learning_rate, momentum), *rescaled)
-        if rescaled
-        else optax.sgd(learning_rate, momentum),
+        lambda learning_rate: (
+            optax.chain(optax.sgd(learning_rate, momentum), *rescaled)
+            if rescaled
+            else optax.sgd(learning_rate, momentum)
+        ),
         learning_rate,
         warmup_steps,
         decay_steps,
