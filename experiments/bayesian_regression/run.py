@@ -7,7 +7,6 @@ usual ways, each from the prior's scale and from a small one.
 
 import argparse
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ import fsb
 from fsb.estimators._attach import attach_all
 from fsb.estimators._tracing.taylor import derivatives
 from fsb.sites import ancestral, frozen
+from fsb.storage.atomic import write_json_atomic
 from fsb.storage.metrics_file import write_csv
 from fsb.storage.provenance import provenance
 from fsb.storage.run_folder import new_folder
@@ -276,7 +276,7 @@ def main():
     write_csv(folder / "results.csv", summary(rows), digits=5)
     record |= {"results": summary(rows), "truncation": tables}
     record["seconds"] = round(time.monotonic() - begun)
-    (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json_atomic(folder / "summary.json", record)
     for name_of_setting, setting in SETTINGS.items():
         mine = [row for row in rows if row["setting"] == name_of_setting]
         draw(folder / name_of_setting, mine, setting, list(ESTIMATORS))
