@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -22,6 +23,7 @@ def sgd(
     momentum: float = 0.9,
     warmup_steps: int = 0,
     decay_steps: int = 0,
+    factors: dict[str, float] | None = None,
 ) -> optax.GradientTransformation:
     r"""Stochastic gradient descent with (heavy-ball) momentum.
 
@@ -32,9 +34,10 @@ def sgd(
       momentum: mu in [0, 1).
       warmup_steps: number of steps over which the learning rate rises linearly from 0.
       decay_steps: step at which the learning rate reaches 0 along a cosine; 0 disables the decay.
+      factors: of the learning rate of single parameters, by their path in the params.
 
     Raises:
-      FsbError: if an argument is out of range.
+      FsbError: if an argument is out of range; at the start, if there is no parameter of a path.
 
     >>> import jax.numpy as jnp
     >>> optimizer = sgd(0.1)
@@ -43,8 +46,13 @@ def sgd(
     ([-0.1..., -0.1...], 0.1...)
     """
     _within("momentum", momentum)
+    rescaled = [_rescaled(factors)] if factors else []
     return _visible(
-        lambda learning_rate: optax.sgd(learning_rate, momentum),
+        lambda learning_rate: (
+            optax.chain(optax.sgd(learning_rate, momentum), *rescaled)
+            if rescaled
+            else optax.sgd(learning_rate, momentum)
+        ),
         learning_rate,
         warmup_steps,
         decay_steps,
@@ -94,6 +102,24 @@ def _visible(
         raise FsbError(f"learning_rate must be positive and finite, got {learning_rate}")
     rate = _schedule(learning_rate, warmup_steps, decay_steps)
     return optax.inject_hyperparams(make)(learning_rate=rate)
+
+
+def _rescaled(factors: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of the parameters at these paths."""
+    name = lambda path: "/".join(str(key.key) for key in path)
+
+    def check(params):
+        paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        for wanted in factors:
+            if wanted not in paths:
+                raise FsbError(f"factors: no parameter {wanted}; there are {', '.join(paths)}")
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        scale = lambda path, u: factors.get(name(path), 1.0) * u
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+    return optax.GradientTransformation(check, update)
 
 
 def _schedule(learning_rate: float, warmup_steps: int, decay_steps: int) -> float | optax.Schedule:

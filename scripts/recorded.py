@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import recorded_fourier
+import recorded_regression
 from ledger import OPEN
 from tables import best, commits, number, run_of, table
 
@@ -123,6 +124,9 @@ def found(experiments):
         bench: timed(bench),
         toys: recorded_fourier.toys(toys),
         variance: recorded_fourier.variance(variance),
+        experiments / "bayesian_regression": recorded_regression.regression(
+            experiments / "bayesian_regression"
+        ),
         experiments / "muprop": muprop(experiments / "muprop"),
         experiments / "fourier_tables": recorded_fourier.tables(experiments / "fourier_tables"),
     }

@@ -44,6 +44,20 @@ def test_sgd_by_hand():
     np.testing.assert_allclose(params[:, 0], [0.9, 0.9 - 0.1 * (0.9 + 0.5)], rtol=1e-6)
 
 
+def test_a_factor_of_the_rate_is_that_of_one_parameter():
+    params = {"a": {"w": jnp.ones(2), "b": jnp.ones(1)}, "c": jnp.ones(1)}
+    optimizer = sgd(0.1, 0.5, factors={"a/w": 4.0})
+    state = optimizer.init(params)
+    for rate in (0.1, 0.15):  # with momentum
+        updates, state = optimizer.update(params, state, params)
+        found = {"a/w": updates["a"]["w"], "a/b": updates["a"]["b"], "c": updates["c"]}
+        for name, update in found.items():
+            np.testing.assert_allclose(update, -rate * (4 if name == "a/w" else 1), rtol=1e-6)
+    assert float(state.hyperparams["learning_rate"]) == pytest.approx(0.1)
+    with pytest.raises(FsbError, match="factors: no parameter a/v; there are a/b, a/w, c"):
+        sgd(0.1, factors={"a/v": 2.0}).init(params)
+
+
 def test_rate_is_the_only_hyperparameter_in_the_state():
     state = adam(0.25).init(jnp.zeros(2))
     assert {key: float(value) for key, value in state.hyperparams.items()} == {

@@ -35,6 +35,8 @@ Check = Callable[[DictConfig], Any] | None
 OmegaConf.register_new_resolver(
     "first", lambda *values: next((v for v in values if v is not None), None), replace=True
 )
+# ``${minus:${model.high}}``: the other of two opposite values.
+OmegaConf.register_new_resolver("minus", lambda value: -value, replace=True)
 # ``${short:...}``: the name of a folder, which may have 255 bytes.
 OmegaConf.register_new_resolver(
     "short", lambda name: str(name).encode()[:200].decode(errors="ignore"), replace=True

@@ -3,7 +3,7 @@
 Such an estimate is signal times score, with one signal per example and site. A ``Reduction`` maps
 the signal to one with less variance; ``chain`` composes several. What a step subtracts or divides
 by never depends on the values sampled in it: running statistics come from earlier steps, and a
-baseline depends on a site's parameters, not on its value.
+baseline depends on a site's parameters and on what the loss hands over, not on its value.
 """
 
 from __future__ import annotations
@@ -63,19 +63,20 @@ def running_scale(decay: float) -> Reduction:
     return Reduction(init_moments, apply)
 
 
-def network(hidden: int) -> Reduction:
+def network(hidden: int, context: bool = False) -> Reduction:
     """Input-dependent baseline (IDB): subtracts the output of a network of the site's eta.
 
     The network has one layer of ``hidden`` tanh units, is trained by squared error and outputs 0 at
-    first. Does not change the expectation, as eta is known before the site is sampled.
+    first. With ``context`` it sees what the loss hands over as well (``Recorder.context``). Does
+    not change the expectation, as both are known before the site is sampled.
     """
 
     def init(key, site):
-        inputs = jax.eval_shape(lambda eta: features(eta, site.turns), site.eta).shape[-1]
+        inputs = jax.eval_shape(lambda site: seen(site, context), site).shape[-1]
         return new_mlp(site_key(key, site.name), inputs, hidden), ()
 
     def apply(signal, site, control, state):
-        x = jax.lax.stop_gradient(features(site.eta, site.turns))
+        x = jax.lax.stop_gradient(seen(site, context))
         value = mlp(control, x.reshape(-1, x.shape[-1])).reshape(x.shape[:-1])
         residual = signal - value
         return residual, (residual**2).mean(), state
@@ -120,7 +121,13 @@ def chain(*parts: Reduction) -> Reduction:
 
 
 def reduction(
-    name: str, centering: bool, normalization: bool, baseline: bool, hidden: int, decay: float
+    name: str,
+    centering: bool,
+    normalization: bool,
+    baseline: bool,
+    hidden: int,
+    decay: float,
+    context: bool,
 ) -> Reduction:
     """Chains C, IDB and VN, in this order, as far as they are enabled.
 
@@ -128,14 +135,17 @@ def reduction(
       name: the estimator's name, for error messages.
 
     Raises:
-      FsbError: if ``hidden`` is less than 1 or ``decay`` is outside [0, 1).
+      FsbError: if ``hidden`` is less than 1, ``decay`` is outside [0, 1), or there is a context
+        without a baseline that sees it.
     """
     if hidden < 1:
         raise FsbError(f"{name}: hidden={hidden}: it must be at least 1")
     if known(decay) and not 0 <= decay < 1:
         raise FsbError(f"{name}: decay={decay}: it must be at least 0 and below 1")
+    if context and not baseline:
+        raise FsbError(f"{name}: context=True: it needs baseline=True, which sees the context")
     parts = [running_mean(decay)] * centering
-    parts += [network(hidden)] * baseline
+    parts += [network(hidden, context)] * baseline
     parts += [running_scale(decay)] * normalization
     return chain(*parts)
 
@@ -175,6 +185,25 @@ def update_moments(moments: RunningMoments, signal: Array, decay: float) -> Runn
     mean = moments.mean + rate * change
     variance = (1 - rate) * (moments.variance + rate * change**2) + rate * signal.var(0)
     return RunningMoments(moments.steps + 1, mean.astype(jnp.float32), variance.astype(jnp.float32))
+
+
+def seen(site: Site, context: bool) -> Array:
+    """What a baseline sees of a site, [B, T..., inputs]: its parameters, and the context if asked.
+
+    Raises:
+      FsbError: if the loss hands over none.
+    """
+    own = features(site.eta, site.turns)
+    if not context:
+        return own
+    if site.context is None:
+        raise FsbError(
+            "context=True: the loss hands nothing to the baseline; call sample.context(x) in it"
+        )
+    rows = len(site.context)
+    given = features(site.context).reshape(rows, *(1 for _ in site.turns), -1)
+    wide = lambda x: jnp.broadcast_to(x, (rows, *site.turns, x.shape[-1]))
+    return jnp.concatenate([wide(own), wide(given)], -1)
 
 
 def features(eta: PyTree, turns: tuple[int, ...] = ()) -> Array:

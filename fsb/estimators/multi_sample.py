@@ -1,25 +1,30 @@
-"""Local estimators for multi-sample objectives."""
+"""Estimators of multi-sample objectives, from those of single-sample ones."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 
 from fsb.errors import FsbError
 from fsb.estimators.vimco import negative_bound
-from fsb.types import Aux, Estimator
+from fsb.sites import Block, Site, serve_no_scan
+from fsb.types import Aux, Estimator, Run
 
 
 def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
-    r"""A local estimator of the log of a mean of importance weights over independent runs.
+    r"""An estimator of the log of a mean of importance weights over independent runs.
 
-    For a loss -log w and m independent runs by the estimator's rule, the losses are
+    For a loss -log w and m independent runs, the losses are
 
-    .. math:: -\log \tfrac1m \sum_{i=1}^{m} e^{-f(z_i)},
+    .. math:: -\log \tfrac1m \sum_{i=1}^{m} e^{-f(z_i)}.
 
-    so the cotangents of run i are weighted by w_i / sum_j w_j. The bias is that of the estimator on
-    this objective (none for ``pathwise``). Costs m evaluations of the loss in parallel, all
-    differentiated. Requires a local estimator: the others estimate the gradient of each run's
-    expected loss, which does not give the gradient of the bound.
+    A local estimator acts in each run, whose cotangents are weighted by w_i / sum_j w_j. For any
+    other the m runs are one model, each of whose sites holds its draws in all runs, [B, m, D...]:
+    the signal of ``nvil`` is then the bound, and ``muprop`` expands it about the mean-field pass.
+    The bias is that of the estimator on this objective (none for ``pathwise`` and the unbiased
+    ones). Costs m evaluations for each one of the estimator, in parallel.
 
     Several layers: as for the estimator. It also applies to conditional models, where w = p(y | z).
 
@@ -28,11 +33,13 @@ def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
     Grosse & Salakhutdinov 2016 (IWAE), arXiv:1509.00519.
 
     Args:
-      estimator: a local estimator, such as ``st``.
+      estimator: such as ``st``, ``nvil`` or ``muprop``; see also ``vimco``, which has less variance
+        than ``nvil`` here, as it knows how the runs are combined.
       samples: m >= 1.
 
     Raises:
-      FsbError: if the estimator is not local, or ``samples`` is less than 1.
+      FsbError: if ``samples`` is less than 1; for an estimator that is not local, if a site is in a
+        scan.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 2.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -43,7 +50,7 @@ def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
     if samples < 1:
         raise FsbError(f"multi_sample: samples={samples}: it must be at least 1")
     if estimator.rule is None:
-        raise FsbError("multi_sample: needs a local estimator, such as st or darn; or use vimco")
+        return _of_one_model(estimator, samples)
 
     def surrogate(run, control, state, key):
         keys = jax.random.split(key, samples)
@@ -51,3 +58,32 @@ def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
         return negative_bound(losses), Aux(0.0, state, {})
 
     return Estimator(estimator.init, surrogate)
+
+
+def _of_one_model(estimator: Estimator, samples: int) -> Estimator:
+    block = Block("runs", samples, axis=1, scan=False)
+
+    def together(run: Run) -> Run:
+        """The run of all samples: losses [B], and every site with its draws along axis 1."""
+
+        def all_runs(sampler):
+            losses, sites = jax.vmap(run, axis_size=samples)(sampler.block(block))
+            return negative_bound(losses), tuple(map(outside, sites))
+
+        return all_runs
+
+    def outside(site: Site) -> Site:
+        """Its costs downstream are no part of a bound, and its context is that of every run."""
+        context = None if site.context is None else site.context[0]
+        return replace(block.outside(replace(site, downstream=None, context=None)), context=context)
+
+    def init(key, sites):
+        serve_no_scan("multi_sample of an estimator that is not local", sites, "vimco")
+        several = lambda x: jnp.broadcast_to(x[None], (samples, *x.shape))
+        stack = lambda sites: [outside(site) for site in jax.tree.map(several, sites)]
+        return estimator.init(key, tuple(jax.eval_shape(stack, sites)))
+
+    def surrogate(run, control, state, key):
+        return estimator.surrogate(together(run), control, state, key)
+
+    return Estimator(init, surrogate)

@@ -22,6 +22,7 @@ def muprop(
     baseline: bool = False,
     hidden: int = 100,
     decay: float = 0.8,
+    context: bool = False,
 ) -> Estimator:
     r"""MuProp: backpropagation through a mean-field pass, plus REINFORCE for the remainder.
 
@@ -56,16 +57,18 @@ def muprop(
       baseline: IDB, subtract the output of a network of the site's parameters.
       hidden: number of tanh units of the baseline.
       decay: decay of the running mean and variance per step, in [0, 1).
+      context: whether the baseline sees the context of the loss too, as in ``reinforce``.
 
     Raises:
-      FsbError: if ``hidden`` or ``decay`` is out of range.
+      FsbError: if ``hidden`` or ``decay`` is out of range, or a context is asked for and there is
+        none, or no baseline.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
     >>> fsb.value_and_grad(fsb.muprop(), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
     0.75
     """
-    part = reduction("muprop", centering, normalization, baseline, hidden, decay)
+    part = reduction("muprop", centering, normalization, baseline, hidden, decay, context)
 
     def init(key, sites):
         if rollout:

@@ -14,6 +14,7 @@ def reinforce(
     baseline: bool = False,
     hidden: int = 100,
     decay: float = 0.8,
+    context: bool = False,
 ) -> Estimator:
     r"""REINFORCE, the score-function estimator, with the optional variance reductions of NVIL.
 
@@ -21,11 +22,12 @@ def reinforce(
         \frac{\partial \log p(z)}{\partial \eta}
 
     with c and v the running mean and variance of the signal over earlier steps (C and VN), and B a
-    network of the site's own parameters, trained by squared error (IDB); disabled terms are 0, 1
-    and 0. Unbiased, also with C and IDB. VN divides the estimate of a site's gradient by a positive
-    number known beforehand, which acts as a step size per site. Gradients that reach eta other than
-    through z, such as that of the analytic entropy in ``elbo``, are not scaled; they then outweigh
-    the scaled signal and the posterior collapses. Use VN with ``sampled_elbo``.
+    network of the site's own parameters, and with ``context`` of what the loss hands over by
+    ``sample.context``, trained by squared error (IDB); disabled terms are 0, 1 and 0. Unbiased,
+    also with C and IDB. VN divides the estimate of a site's gradient by a positive number known
+    beforehand, which acts as a step size per site. Gradients that reach eta other than through z,
+    such as that of the analytic entropy in ``elbo``, are not scaled; they then outweigh the scaled
+    signal and the posterior collapses. Use VN with ``sampled_elbo``.
 
     One evaluation of the loss. Supports every distribution.
 
@@ -42,9 +44,11 @@ def reinforce(
       baseline: IDB, subtract the network's output.
       hidden: number of tanh units of the baseline.
       decay: decay of the running mean and variance per step, in [0, 1).
+      context: whether the baseline sees the context of the loss too; in a training, the examples.
 
     Raises:
-      FsbError: if ``hidden`` or ``decay`` is out of range.
+      FsbError: if ``hidden`` or ``decay`` is out of range, or a context is asked for and there is
+        none, or no baseline.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 4.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -53,11 +57,11 @@ def reinforce(
     >>> (value.item(), grad.item()) in {(4.0, 2.0), (0.0, 0.0)}
     True
     """
-    part = reduction("reinforce", centering, normalization, baseline, hidden, decay)
+    part = reduction("reinforce", centering, normalization, baseline, hidden, decay, context)
     return reduced("reinforce", part)
 
 
-def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
+def nvil(hidden: int = 100, decay: float = 0.8, context: bool = False) -> Estimator:
     r"""NVIL: REINFORCE with centring, variance normalisation and an input-dependent baseline.
 
     .. math:: \bar\eta = \frac{f(z) - c - B(\eta)}{\max(1, \sqrt v)} \,
@@ -72,9 +76,11 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     Args:
       hidden: number of tanh units of the baseline.
       decay: decay of the running mean and variance per step.
+      context: whether the baseline sees the context of the loss too, as in ``reinforce``.
 
     Raises:
-      FsbError: if ``hidden`` or ``decay`` is out of range.
+      FsbError: if ``hidden`` or ``decay`` is out of range, or a context is asked for and there is
+        none.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 1000 + sample("b", fsb.Bernoulli(), eta).sum(-1)
@@ -86,7 +92,7 @@ def nvil(hidden: int = 100, decay: float = 0.8) -> Estimator:
     >>> float(abs(first.params).max()) > 9 and float(abs(second.params).max()) < 0.1
     True
     """
-    return reduced("nvil", reduction("nvil", True, True, True, hidden, decay))
+    return reduced("nvil", reduction("nvil", True, True, True, hidden, decay, context))
 
 
 def reduced(name: str, part: Reduction) -> Estimator:

@@ -11,7 +11,7 @@ from jax.tree_util import tree_leaves
 
 from fsb.errors import FsbError
 from fsb.sites.record import Recorder, record
-from fsb.sites.site import Block
+from fsb.sites.site import Block, Site
 from fsb.types import Array, PyTree, Sample
 
 Carry = TypeVar("Carry")
@@ -67,7 +67,7 @@ def scan(
     def turn(carry, given):
         x, sampler = given
         (carry, y), own = record(lambda sample: body(carry, x, sample), sampler, outer.batched)
-        return carry, (y, tuple(own.sites), total_cost(own))
+        return carry, (y, sites_of(own), total_cost(own))
 
     stack = outer.sampler.block(block)
     carry, (ys, sites, costs) = transform(turn, init, (xs, stack), length=block.length)
@@ -118,7 +118,7 @@ def vmap(
 
         def one(sampler, *args):
             out, own = record(lambda sample: function(*args, sample), sampler, batched=False)
-            return out, tuple(own.sites), total_cost(own)
+            return out, sites_of(own), total_cost(own)
 
         stack = outer.sampler.block(block)
         out, sites, costs = jax.vmap(one, (0, *axes), axis_size=block.length)(stack, *args)
@@ -156,7 +156,7 @@ def remat(function: Callable[..., PyTree], sample: Sample, **options: Any) -> Ca
     def anew(*args):
         def inner(sampler, *args):
             out, own = record(lambda sample: function(*args, sample), sampler, outer.batched)
-            return out, tuple(own.sites), total_cost(own)
+            return out, sites_of(own), total_cost(own)
 
         out, sites, costs = jax.checkpoint(inner, **options)(outer.sampler, *args)
         outer.add(*sites)
@@ -165,6 +165,15 @@ def remat(function: Callable[..., PyTree], sample: Sample, **options: Any) -> Ca
         return out
 
     return anew
+
+
+def sites_of(own: Recorder) -> tuple[Site, ...]:
+    """The sites of one repetition of a block."""
+    if own.given is not None:
+        raise FsbError(
+            "sample.context: not within fsb.scan, fsb.vmap and fsb.remat; call it before"
+        )
+    return tuple(own.sites)
 
 
 def total_cost(sample: Recorder) -> Array | None:

@@ -30,12 +30,14 @@ class Recorder:
     sites: those sampled until now, in ancestral order.
     costs: terms of the losses, each with the number of sites sampled before it and the scan that
       it was summed in, if any: [B] or [B, T].
+    given: the context of baselines, if the loss has one.
     """
 
     def __init__(self, sampler: Sampler, batched: bool = True):
         self.sampler, self.batched = sampler, batched
         self.sites: list[Site] = []
         self.costs: list[tuple[int, Array, str | None]] = []
+        self.given: Array | None = None
         self._trace = jax.extend.core.get_opaque_trace_state(convention="flax")
 
     def __call__(self, name: str, dist: Distribution, eta: Eta) -> Array:
@@ -70,6 +72,34 @@ class Recorder:
             one = "one number for each example, [B]" if self.batched else "a single number"
             raise FsbError(f"sample.cost: a cost must be {one}; got the shape {jnp.shape(value)}")
         self.costs.append((len(self.sites), value, None))
+
+    def context(self, value: Array) -> None:
+        """Hands numbers [B, ...] to the baselines that take them: ``nvil(context=True)`` and such.
+
+        Without them a baseline sees the parameters of its own site alone, and cannot know what the
+        losses depend on beside, such as the target of a prediction. A context leaves the estimate
+        unbiased, as it is known before the first site is sampled.
+
+        Raises:
+          FsbError: if a site has been sampled, there is a context already, or it has no rows.
+
+        >>> import jax, jax.numpy as jnp, fsb
+        >>> def loss(eta, sample, target=jnp.arange(6.0)):
+        ...     sample.context(target)
+        ...     return 1000 * target + sample("b", fsb.Bernoulli(), eta)[:, 0]
+        >>> estimator, eta, key = fsb.nvil(context=True), jnp.zeros((6, 1)), jax.random.key(0)
+        >>> fsb.init(estimator, loss, eta, key)[0]["b"][1]["in"].shape  # eta and the target
+        (2, 100)
+        """
+        self.check("context")
+        if self.sites or self.given is not None:
+            raise FsbError(
+                "sample.context: hand it over once, before the first site is sampled, so that it "
+                "cannot depend on a draw"
+            )
+        if not jnp.ndim(value):
+            raise FsbError("sample.context: it must have one row for each example, [B, ...]")
+        self.given = jnp.reshape(value, (len(value), -1))
 
     def check(self, name: str) -> None:
         """Refuses a site within a transformation that this function knows nothing of."""
@@ -134,6 +164,7 @@ def bind(loss: Loss, params: PyTree) -> Run:
     def run(sampler: Sampler) -> tuple[Array, tuple[Site, ...]]:
         losses, sample = record(lambda sample: loss(params, sample), sampler)
         losses, sites = with_costs(checked_losses(losses), sample)
+        sites = with_context(losses, sites, sample.given)
         weights = [per_example(s.log_weight) for s in sites if s.log_weight is not None]
         if weights:
             total = sum(weights)
@@ -164,6 +195,15 @@ def with_costs(losses: Array, sample: Recorder) -> tuple[Array, tuple[Site, ...]
         sites.append(replace(site, downstream=jnp.broadcast_to(total, shape)))
     every = sum(cost.reshape(len(cost), -1).sum(-1) for _, cost, _ in sample.costs)
     return losses + every, tuple(sites)
+
+
+def with_context(losses: Array, sites: tuple[Site, ...], given: Array | None) -> tuple[Site, ...]:
+    """The sites with the context of the losses, one row for each."""
+    if given is None:
+        return sites
+    if len(given) != len(losses):
+        raise FsbError(f"sample.context: {len(given)} rows for {len(losses)} losses")
+    return tuple(replace(site, context=given) for site in sites)
 
 
 def trace_sites(loss: Loss, params: PyTree) -> tuple[Site, ...]:

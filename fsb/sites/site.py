@@ -33,6 +33,7 @@ class Site:
     log_weight: log p(z) if the losses depend on eta through the probability of ``z``: then ``bind``
       multiplies them by p(z) / stop_gradient(p(z)), which is 1, with its derivatives.
     downstream: the part of the losses that may depend on ``z``, [B, T...]; None for all of them.
+    context: what the loss hands to baselines, [B, numbers] (``Recorder.context``), if anything.
     """
 
     name: str = field(metadata={"static": True})
@@ -45,6 +46,7 @@ class Site:
     scans: tuple[str, ...] = field(default=(), metadata={"static": True})
     log_weight: Array | None = None
     downstream: Array | None = None
+    context: Array | None = None
 
     @property
     def turns(self) -> tuple[int, ...]:

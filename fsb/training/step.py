@@ -59,10 +59,17 @@ class Recipe(NamedTuple):
     layout: Layout
 
     def loss(self, constants: PyTree, x: Array, step: Array | int) -> Loss:
-        """The loss of one batch at a step: ``loss(params, sample) -> losses [B]``."""
-        return lambda params, sample: self.objective(
-            self.model.apply({"params": params, "constants": constants}, x, sample), step
-        )
+        """The loss of one batch at a step: ``loss(params, sample) -> losses [B]``.
+
+        It hands the batch to the baselines that take a context.
+        """
+
+        def loss(params, sample):
+            sample.context(x)
+            variables = {"params": params, "constants": constants}
+            return self.objective(self.model.apply(variables, x, sample), step)
+
+        return loss
 
 
 def first_state(recipe: Recipe, seed: Array | int, images: Array, mean: Array) -> TrainState:

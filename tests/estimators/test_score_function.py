@@ -23,7 +23,7 @@ from fsb.estimators._baselines import (
 from fsb.estimators.vimco import negative_bound, signals
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import importance_weighted_bound, log_weight, sampled_elbo
-from fsb.sites import Site, ancestral, bind, collect_sites
+from fsb.sites import Site, ancestral, bind, collect_sites, site_key
 
 KEY = jax.random.key(0)
 LOGITS = np.float32([[0.4, -0.8]])
@@ -64,8 +64,11 @@ PARAMS = {one_layer: ONE, two_layers: TWO}
 REINFORCE, RLOO, MUPROP, ROLLOUT = fsb.reinforce(), fsb.rloo(), fsb.muprop(), fsb.muprop(True)
 
 
-def listed(estimator, loss, runs=1, fitted=None):
-    """Every joint draw of ``runs`` plain runs: values [S, runs, 2], value and gradients of each."""
+def listed(estimator, loss, runs=1, fitted=None, apart=None):
+    """Every joint draw of ``runs`` plain runs: values [S, runs, 2], value and gradients of each.
+
+    The runs have the keys of a split; within a block ``apart``, those of the block.
+    """
     params = PARAMS[loss]
     control, state = fitted or fsb.init(estimator, loss, params, KEY)
 
@@ -76,7 +79,8 @@ def listed(estimator, loss, runs=1, fitted=None):
     @jax.vmap
     def draws(key):
         out = fsb.stateful_value_and_grad(estimator, loss)(params, control, state, key)
-        each = jax.random.split(key, runs) if runs > 1 else key[None]
+        each = jax.random.split(key if apart is None else site_key(key, apart), runs)
+        each = each if runs > 1 else key[None]
         plain = jax.vmap(lambda k: jnp.concatenate([s.z for s in sites_of(k)], -1)[0])
         return plain(each), out.value, out.params
 
@@ -222,6 +226,7 @@ def expected_loss(params, runs=1):
 
 # --- centring, normalisation, input-dependent baseline
 
+C_IDB = {"centering": True, "baseline": True, "hidden": 3}
 PARTS = {"centering": True, "normalization": True, "baseline": True, "hidden": 3}
 
 
@@ -373,6 +378,95 @@ def test_the_baseline_sees_all_parameters():
     np.testing.assert_array_equal(features(eta), [[1, 2, 5, 30], [3, 4, 7, 8]])
 
 
+TARGET = np.float32([2.0, -1.0])
+SEES = {"baseline": True, "hidden": 3, "context": True}
+
+
+def towards(params, sample):
+    """Two examples with the same logits; their target tells them apart."""
+    sample.context(TARGET)
+    z = sample("z", fsb.Bernoulli(), jnp.tile(params["eta"], (2, 1)))
+    return TARGET * (1 + z @ jnp.arange(1.0, 3.0)) ** 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [fsb.reinforce, fsb.muprop])
+def test_a_context_adds_a_constant_for_each_example_and_leaves_the_mean(make):
+    """By hand, draw for draw; over all draws a constant times the score has the mean 0."""
+
+    @functools.partial(jax.vmap, in_axes=(None, None, 0))
+    def draws(estimator, control, key):
+        _, state = fsb.init(estimator, towards, ONE, KEY)
+        out = fsb.stateful_value_and_grad(estimator, towards)(ONE, control, state, key)
+        return out.params["eta"][0], bind(towards, ONE)(ancestral(key))[1][0].z
+
+    keys = jax.random.split(KEY, 200)
+    control = jax.tree.map(lambda x: x + 0.3, fsb.init(make(**SEES), towards, ONE, KEY)[0])
+    with_it, z = draws(make(**SEES), control, keys)
+    without, _ = draws(make(), {"z": ()}, keys)
+    (net,) = jax.tree.map(np.asarray, control["z"])
+    seen = np.concatenate([np.tile(LOGITS, (2, 1)), TARGET[:, None]], 1)
+    constant = np.tanh(seen @ net["in"] + net["bias"]) @ net["out"] + net["offset"]
+    expected = (constant[:, None] * (np.asarray(z) - P)).mean(1)  # of the mean of both losses
+    np.testing.assert_allclose(without - with_it, expected, rtol=1e-3, atol=1e-5)
+    assert abs(constant[0] - constant[1]) > 0.1
+    np.testing.assert_allclose(expectation(SCORE), 0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_baseline_with_context_learns_what_the_logits_do_not_tell():
+    def loss(eta, sample):
+        target = jnp.arange(8.0) % 2
+        sample.context(target)
+        return 10 * target + sample("z", fsb.Bernoulli(), eta)[:, 0]
+
+    eta = {"eta": jnp.zeros((8, 1))}
+    wrapped = lambda params, sample: loss(params["eta"], sample)
+    left = [
+        trained(fsb.reinforce(baseline=True, context=context), wrapped, eta, 400)[2][-50:].mean()
+        for context in (False, True)
+    ]
+    assert left[0] > 24  # 25 within the pairs of targets, 0.25 of the draws
+    assert left[1] < 0.5
+
+
+def one_site(eta, sample):
+    return sample("z", fsb.Bernoulli(), eta).sum(-1)
+
+
+def late(eta, sample):
+    losses = one_site(eta, sample)
+    sample.context(eta)
+    return losses
+
+
+def within_a_block(eta, sample):
+    def one(eta, sample):
+        sample.context(eta)
+        return one_site(eta, sample)
+
+    return fsb.vmap(one, sample)(eta)
+
+
+def handing(value):
+    return lambda eta, sample: (sample.context(value), one_site(eta, sample))[1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (one_site, "the loss hands nothing to the baseline"),
+        (late, "before the first site is sampled"),
+        (handing(np.ones((1, 3))), "1 rows for 2 losses"),
+        (handing(1.0), "one row for each example"),
+        (within_a_block, "not within fsb.scan, fsb.vmap"),
+    ],
+)
+def test_a_context_out_of_place(loss, message):
+    with pytest.raises(fsb.FsbError, match=message):
+        fsb.init(fsb.nvil(context=True), loss, jnp.zeros((2, 1)), KEY)
+
+
 # --- bounds of several samples
 
 
@@ -471,6 +565,22 @@ def test_multi_sample_weighs_the_runs():
             np.testing.assert_allclose(grads[name][i], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [fsb.reinforce(**C_IDB), fsb.muprop(**C_IDB)])
+def test_multi_sample_of_what_is_unbiased_is_so_for_the_bound(estimator):
+    """Of every joint draw of two runs, with a baseline that is nowhere 0."""
+    estimator = fsb.multi_sample(estimator, 2)
+    control, state = fsb.init(estimator, two_layers, TWO, KEY)
+    assert control["runs/z"][1]["in"].shape == (2, 3)  # the logits of both runs
+    at = jax.tree.map(lambda x: x + 0.3, control), state
+    values, losses, grads = listed(estimator, two_layers, 2, at, apart="runs")
+    weight = probability(two_layers, values)
+    value, exact = jax.value_and_grad(expected_loss)(TWO, 2)
+    assert weight @ losses == pytest.approx(float(value), rel=1e-4)
+    for name in TWO:
+        np.testing.assert_allclose(np.tensordot(weight, grads[name], 1), exact[name], rtol=1e-4)
+
+
 # --- every family, cost, refusals
 
 
@@ -517,7 +627,7 @@ def test_evaluations():
         (lambda: fsb.muprop(decay=1.0), "muprop: decay=1.0: it must be at least 0 and below 1"),
         (lambda: fsb.nvil(decay=-0.1), "nvil: decay=-0.1: it must be at least 0 and below 1"),
         (lambda: fsb.multi_sample(fsb.st(), 0), "multi_sample: samples=0: it must be at least 1"),
-        (lambda: fsb.multi_sample(fsb.rloo()), "multi_sample: needs a local estimator, such as st"),
+        (lambda: fsb.reinforce(context=True), "reinforce: context=True: it needs baseline=True"),
     ],
 )
 def test_bad_arguments(make, message):

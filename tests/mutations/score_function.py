@@ -6,7 +6,8 @@ MUPROP_TESTS = f"{OWN} -k (variance_of_muprop or trunk or rollout)"
 HAND, NORMALISATION = f"{OWN} -k by_hand", f"{OWN} -k normalisation"
 BASELINE, CENTRING = f"{OWN} -k baseline", f"{OWN} -k centring"
 SIGNAL, UNBIASED = f"{OWN} -k leaves_one", f"{OWN} -k unbiased_for_the_bound"
-WEIGHED = f"{OWN} -k weighs_the_runs"
+WEIGHED, BOUND = f"{OWN} -k weighs_the_runs", f"{OWN} -k so_for_the_bound"
+CONTEXT = f"{OWN} -k context_adds"
 
 B, REINFORCE, RLOO = (f"estimators/{name}.py" for name in ("_baselines", "reinforce", "rloo"))
 MUPROP, VIMCO = "estimators/muprop.py", "estimators/vimco.py"
@@ -68,8 +69,9 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("multi-sample: weights not differentiated", MULTI, "return negative_bound(losses)",
      "return losses.mean(0) + jax.lax.stop_gradient(negative_bound(losses) - losses.mean(0))",
      WEIGHED),
-    ("multi-sample: any estimator", MULTI, "if estimator.rule is None:", "if False:",
-     f"{OWN} -k bad_arguments"),
+    ("multi-sample: runs one by one", MULTI, "if estimator.rule is None:", "if False:", BOUND),
+    ("multi-sample: mean of the losses of all runs", MULTI, "return negative_bound(losses), tuple",
+     "return losses.mean(0), tuple", BOUND),
     ("C: mean added", B, "return signal - state.mean", "return signal + state.mean", HAND),
     ("C: mean of this very step", B, "return signal - state.mean[None], 0.0",
      "return signal - signal.mean(), 0.0", HAND),
@@ -85,6 +87,10 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "jnp.concatenate(leaves, -1)", BASELINE),
     ("IDB: objective dropped in the chain", B, "objective = objective + term\n            after",
      "after", BASELINE),
+    ("context: of the draws", B, "given = features(site.context)", "given = features(site.z)",
+     CONTEXT),
+    ("context: of another example", B, "given = features(site.context)",
+     "given = features(site.context[::-1])", CONTEXT),
     ("moments: rate", B, "jnp.maximum(1 - decay, 1 / (moments.steps + 1))", "1 - decay", MOMENTS),
     ("moments: variance between steps dropped", B, "moments.variance + rate * change**2",
      "moments.variance", MOMENTS),
