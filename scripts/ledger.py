@@ -185,8 +185,7 @@ CLAIMS = tuple(
         ("D sec 5, speed", "MuProp converges 3 to 4 times faster than LR on the categorical model",
          "3 to 4", TRAIN.format("muprop_table3") + " model=categorical", "trained"),
         ("D sec 5, IDB", "An input-dependent baseline adds nothing to MuProp-C-VN", "",
-         TRAIN.format("muprop_table2") + " estimator=muprop estimator.centering=true "
-         "estimator.normalization=true estimator.baseline=false,true", "trained"),
+         TRAIN.format("muprop_table2") + " estimator=muprop_c_vn,muprop_c_vn_idb", "trained"),
         ("D sec 5, m = 20", "ST and 1/2 gain from the bound of 20 samples, MuProp does not",
          "from m = 1 to 20: ST 56.1 to 51.2, 1/2 57.2 to 51.6, MuProp-C 57.7 to 110.2",
          TRAIN.format("muprop_table2_m20"), "trained"),

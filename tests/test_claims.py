@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -328,3 +329,28 @@ def test_the_program(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_every_table_and_figure_has_a_folder_that_tells_how_it_differs(load):
+    """The table in experiments/README.md; each folder has a command and "Differences"."""
+    text = (ROOT / "experiments" / "README.md").read_text()
+    _, _, listed = text.partition("## Tables and figures of the papers")
+    places = {}
+    for line in listed.splitlines():
+        if re.match(r"\| [A-D] ", line):
+            _, names, cell, *_ = line.split("|")
+            letter, parts = names.strip().split(" ", 1)
+            places |= {f"{letter} {part}": cell for part in parts.split(", ")}
+    wanted = {
+        " ".join(claim.id.split(" (")[0].split(",")[0].split()[:3])
+        for claim in load("ledger").CLAIMS
+        if claim.id.split()[1] in ("fig", "table")
+    }
+    assert {*places} == wanted
+    for name, cell in places.items():
+        folders = re.findall(r"\]\((\w+)\)", cell)
+        assert folders or "drawing" in cell, name
+        for folder in folders:
+            notes = (ROOT / "experiments" / folder / "README.md").read_text()
+            assert "## Differences from the paper" in notes, folder
+            assert re.search(r"^```\n.+?^```", notes, re.M | re.S), f"{folder}: no command"

@@ -139,6 +139,17 @@ def test_a_folder_without_notes_fails_the_build(load, home, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+def test_notes_of_what_waits_need_no_commit(load, home, monkeypatch):
+    report = load("report")
+    monkeypatch.setattr(report.sections.published, "TABLES", ())
+    (home / "fig9").mkdir()
+    (home / "fig9" / "README.md").write_text("# Nine\n\n```\nmake nine\n```\n\nNot run yet.\n")
+    assert "make nine" in report.build(home, home / "page.html", LIBRARY)
+    (home / "fig9" / "README.md").write_text("# Nine\n\n```\nmake nine\n```\n\nIt is 9.\n")
+    with pytest.raises(load("fsb.errors").FsbError, match=r"fig9/README\.md has no commit"):
+        report.build(home, home / "page.html", LIBRARY)
+
+
 def test_curves_over_seeds_and_names(load):
     """A band of one standard deviation over seeds; names without what tells nothing apart."""
     figures = load("reporting.figures")

@@ -12,6 +12,7 @@ from reporting.ledger_section import paper, row
 from reporting.page import anchor, code, details, table
 
 MOST_ROWS = 60  # of a table on the page; the record has them all
+WAITING = "\nNot run yet"  # in the notes of an experiment that waits for a machine
 PROGRAMS = "bias_variance"  # the folder with one program for each claim
 
 
@@ -93,6 +94,8 @@ def experiment(page, experiments, folder):
 def notes(page, experiments, folder):
     readme = folder / "README.md"
     said = details(f"{folder.name}: what was done, and what it shows", page.notes(readme), "part")
+    if WAITING in readme.read_text():
+        return said  # there are no numbers whose commit could be named
     return said + page.source(records.of_file(experiments, readme))
 
 
