@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from fsb.constraints import described
 from fsb.diagnostics import GradientMoments
 from fsb.errors import FsbError
 from fsb.gradients import Gradients, init, stateful_value_and_grad
 from fsb.objectives import Objective
 from fsb.runtime.devices import Layout
-from fsb.types import Array, Estimator, Loss, PyTree
+from fsb.types import Array, Estimator, Evidence, Loss, PyTree
 
 
 class TrainState(NamedTuple):
@@ -60,9 +61,16 @@ class Recipe(NamedTuple):
 
     def loss(self, constants: PyTree, x: Array, step: Array | int) -> Loss:
         """The loss of one batch at a step: ``loss(params, sample) -> losses [B]``."""
-        return lambda params, sample: self.objective(
-            self.model.apply({"params": params, "constants": constants}, x, sample), step
-        )
+
+        def loss(params, sample):
+            evidence = self.model.apply({"params": params, "constants": constants}, x, sample)
+            if not isinstance(evidence, Evidence):
+                raise FsbError(
+                    f"model: a network must return fsb.types.Evidence, not {described(evidence)}"
+                )
+            return self.objective(evidence, step)
+
+        return loss
 
 
 def first_state(recipe: Recipe, seed: Array | int, images: Array, mean: Array) -> TrainState:
