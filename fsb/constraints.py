@@ -89,8 +89,9 @@ def checked_site(name: str, dist: Distribution, eta: Eta) -> Eta:
         return getattr(dist, "canonical", lambda eta: eta)(eta)
     except (TypeError, ValueError) as error:
         shapes = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
+        cure = f"; {error}" if isinstance(error, FsbError) else ""
         raise FsbError(
-            f"{where}: {type(dist).__name__} does not take eta of shapes {shapes}"
+            f"{where}: {type(dist).__name__} does not take eta of shapes {shapes}{cure}"
         ) from error
 
 
@@ -113,9 +114,13 @@ def checked_losses(losses: Any) -> Array:
         cure = cures.get(type(losses), "")
         raise FsbError(f"a loss must return an array [B], not {described(losses)}{cure}")
     if len(losses.shape) != 1:
-        cure = "" if losses.shape else "; leave out the mean over the batch"
+        cure = (
+            "leave out the mean over the batch; a single example is a batch of one, eta [1, D...]"
+        )
+        if losses.shape:
+            cure = "sum over all axes but the first"
         raise FsbError(
-            f"a loss must return one value per example, shape [B]; got {losses.shape}{cure}"
+            f"a loss must return one value per example, shape [B]; got {losses.shape}; {cure}"
         )
     if not losses.shape[0]:
         raise FsbError("a loss must return one value per example; the batch is empty")
@@ -145,7 +150,9 @@ def check_estimator_and_loss(caller: str, estimator: Estimator, loss: Any) -> No
             raise FsbError(
                 f"{caller}: {name} is a function that makes an estimator; write {name}()"
             )
-        raise FsbError(f"{caller}: the estimator must be one, not {described(estimator)}")
+        raise FsbError(
+            f"{caller}: the estimator must be one, not {described(estimator)}; such as fsb.st()"
+        )
     if not callable(loss):
         raise FsbError(f"{caller}: the loss must be a function, not {described(loss)}")
 

@@ -159,7 +159,11 @@ def value_and_grad(
     def estimate(params, key):
         control, state = init(estimator, loss, params, key, has_aux)
         if jax.tree.leaves((control, state)):
-            raise FsbError("this estimator has state: use fsb.stateful_value_and_grad")
+            raise FsbError(
+                "this estimator has state: use fsb.stateful_value_and_grad(estimator, loss)"
+                "(params, control, state, key), and first "
+                "control, state = fsb.init(estimator, loss, params, key)"
+            )
         out = stateful_value_and_grad(estimator, loss, has_aux)(params, control, state, key)
         return (out.value, out.aux) if has_aux else out.value, out.params
 

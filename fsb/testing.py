@@ -96,5 +96,6 @@ def _unbiased(where, estimator, loss, params, key, draws, fitted):
             worst = np.unravel_index(np.argmax(off), off.shape)
             raise FsbError(
                 f"{where}: the gradient is biased: {mine.mean(0)[worst]:.5g} over {draws} draws, "
-                f"not {true.mean(0)[worst]:.5g} ({error[worst]:.1g} of error)"
+                f"not {true.mean(0)[worst]:.5g} ({error[worst]:.1g} of error); "
+                "if it is meant to be, give unbiased=False"
             )

@@ -39,7 +39,7 @@ ST = fsb.st()
 MISTAKES = {
     "swapped": (lambda: fsb.value_and_grad(site(), ST), "the two arguments are swapped"),
     "factory": (lambda: fsb.value_and_grad(fsb.st, site()), "value_and_grad: st is a function"),
-    "no estimator": (lambda: fsb.value_and_grad("st", site()), "must be one, not a str"),
+    "no estimator": (lambda: fsb.value_and_grad("st", site()), "must be one, not a str; such as"),
     "no loss": (lambda: fsb.value_and_grad(ST, 3.0), "the loss must be a function, not a float"),
     "init": (lambda: fsb.init(fsb.st, site(), ETA, KEY), "init: st is a function"),
     "stateful": (lambda: fsb.stateful_value_and_grad(fsb.st, site()), "st is a function"),
@@ -55,10 +55,17 @@ MISTAKES = {
     "half": (lambda: site(dist=Half()), "not a Half; it has no noise"),
     "float": (lambda: site(eta=0.3), "site 'b': eta must be an array [B, D...], not a float"),
     "floats": (lambda: site(dist=fsb.Normal(), eta=(0.0, 1.0)), "not a tuple"),
+    "no pair": (lambda: site(dist=fsb.Normal()), "of shapes (2, 2); give eta = (loc, scale)"),
     "none": (lambda: site(eta=()), "site 'b': eta must be an array [B, D...], not a tuple"),
     "integers": (lambda: site(eta=jnp.zeros((2, 3), int)), "must be floating-point, not int32"),
-    "scalar": (lambda: losses(jnp.mean), "shape [B]; got (); leave out the mean over the batch"),
-    "matrix": (lambda: losses(lambda x: x[:, None]), "per example, shape [B]; got (2, 1)"),
+    "scalar": (
+        lambda: losses(jnp.mean),
+        "[B]; got (); leave out the mean over the batch; a single",
+    ),
+    "matrix": (
+        lambda: losses(lambda x: x[:, None]),
+        "[B]; got (2, 1); sum over all axes but the first",
+    ),
     "list": (lambda: losses(list), "[B], not a list; stack them with jax.numpy.stack"),
     "pair": (lambda: losses(lambda x: (x, 3)), "with has_aux=True it may return (losses, aux)"),
     "nothing": (lambda: losses(lambda x: None), "a loss must return an array [B], not a NoneType"),

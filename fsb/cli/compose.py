@@ -209,6 +209,11 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
         primary = [key for key in loader.get_group_options("") if not key.startswith("_")]
         raise unknown("--config-name", name, primary) from None
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+        # A group of another program.
+        if other := re.match(r"Could not override '(\w+)'", str(error)):
+            keys = loader.load_configuration(name, [], RunMode.RUN)
+            names = {*map(str, keys), *_groups(loader, name)} - {"hydra"}
+            raise unknown("settings", other[1], names) from None
         unset = error.__cause__
         if not isinstance(unset, ConfigAttributeError | ConfigKeyError):
             raise FsbError(cause(error)) from None
@@ -217,10 +222,14 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
         names = [str(key) for key in unset.parent_node or () if key not in hidden]
         if not unset.parent_node:
             raise FsbError(f"{unset.full_key}: {node} is a value, it has no keys") from None
-        # Not every group belongs to every program.
-        chosen = loader.compute_defaults_list(name, [], RunMode.RUN).overrides.known_choices
-        groups = [] if node else [key for key in chosen if "/" not in key]
+        groups = [] if node else _groups(loader, name)
         raise unknown(node or "settings", unset.key, names + groups) from None
+
+
+def _groups(loader: ConfigLoaderImpl, name: str) -> list[str]:
+    """The groups that belong to a program; not every group does."""
+    chosen = loader.compute_defaults_list(name, [], RunMode.RUN).overrides.known_choices
+    return [key for key in chosen if "/" not in key]
 
 
 def cause(error: BaseException) -> str:

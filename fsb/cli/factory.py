@@ -192,7 +192,10 @@ def resolve(
     """
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(p.isidentifier() and not p.startswith("_") for p in parts):
-        raise FsbError(f"{where}: {target} is not a public dotted name, such as fsb.estimators.st")
+        raise FsbError(
+            f"{where}: {target} is not a public dotted name, such as fsb.estimators.st, "
+            "or mine.factory of a file mine.py, with modules=[mine]"
+        )
     home, _, name = target.rpartition(".")
     if within(home, modules):
         own = public(imported(home, where), (home, *modules))
@@ -205,5 +208,5 @@ def resolve(
     names = [f"{kind.module}.{name}" for kind in kinds for name in kind.choices()]
     near = nearest(target, names, cutoff=0.85) or ";"
     lists = [f"{kind.module} ({', '.join(kind.choices())})" for kind in kinds]
-    choices = ", ".join([*lists, "your own modules=[...]"])
+    choices = ", ".join([*lists, "or your own with modules=[...]"])
     raise FsbError(f"{where}: {target} is not {what}{near} choose from {choices}")

@@ -27,7 +27,9 @@ def imported(name: str, where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if not within(name, (error.name,)):
             raise  # the module is there, and lacks another
-        raise FsbError(f"{where}: there is no module {error.name}") from None
+        raise FsbError(
+            f"{where}: there is no module {error.name} in this folder or on PYTHONPATH"
+        ) from None
 
 
 def public(module: ModuleType, owners: Iterable[str]) -> dict[str, Callable]:

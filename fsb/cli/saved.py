@@ -18,6 +18,7 @@ from fsb.storage.run_folder import require_own
 
 MAX_CONFIG_BYTES = 1 << 16
 MAX_CONFIG_DEPTH = 50
+GIVE = "give the folder that the training printed, such as runs/DATE/TIME_digits_vae_foust"
 RENAMED = {
     "fsb.log.no_logger": "fsb.storage.loggers.no_logger",
     "fsb.log.wandb_logger": "fsb.storage.loggers.wandb_logger",
@@ -38,10 +39,10 @@ def load_run_config(folder: str | Path, schema: Any, modules: Iterable[str] = ()
     """
     path = Path(folder) / "config.yaml"
     if not path.parent.is_dir():
-        raise FsbError(f"run folder {folder}: does not exist")
+        raise FsbError(f"run folder {folder}: does not exist; {GIVE}")
     require_own(folder)
     if not path.is_file():
-        raise FsbError(f"run folder {folder}: holds no config.yaml")
+        raise FsbError(f"run folder {folder}: holds no config.yaml; {GIVE}")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)

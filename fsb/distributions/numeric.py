@@ -49,6 +49,12 @@ class Numeric:
 class LocationScale(Numeric):
     """Units loc + scale * noise with eta = (loc, scale), both [B, D...], scale > 0."""
 
+    def canonical(self, eta: Pair) -> Pair:
+        """Both parameters, expanded to the shape of the units."""
+        if not (isinstance(eta, tuple | list) and len(eta) == 2):
+            raise FsbError("give eta = (loc, scale)")
+        return broadcast(eta)
+
     def from_noise(self, noise: Units, eta: Pair) -> Units:
         loc, scale = self.canonical(eta)
         return loc + scale * noise.astype(loc.dtype)

@@ -95,7 +95,7 @@ def _made(entry: Any, where: str, modules: list[str]) -> tuple[str, Estimator]:
         name, estimator = entry.rpartition(":")[2], from_file(entry, where)()
     elif isinstance(entry, str):
         if entry not in _names():
-            raise unknown(where, entry, _names())
+            raise FsbError(f"{unknown(where, entry, _names())}; your own: path/to/file.py:factory")
         node = _configured(entry)
         name, estimator = entry, _built(node, modules)
     elif OmegaConf.is_dict(entry) and "_target_" in entry:

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from fsb.constraints import described
 from fsb.diagnostics import GradientMoments
 from fsb.errors import FsbError
 from fsb.gradients import Gradients, init, stateful_value_and_grad
 from fsb.objectives import Objective
 from fsb.runtime.devices import Layout
-from fsb.types import Array, Estimator, Loss, PyTree
+from fsb.types import Array, Estimator, Evidence, Loss, PyTree
 
 
 class TrainState(NamedTuple):
@@ -66,8 +67,12 @@ class Recipe(NamedTuple):
 
         def loss(params, sample):
             sample.context(x)
-            variables = {"params": params, "constants": constants}
-            return self.objective(self.model.apply(variables, x, sample), step)
+            evidence = self.model.apply({"params": params, "constants": constants}, x, sample)
+            if not isinstance(evidence, Evidence):
+                raise FsbError(
+                    f"model: a network must return fsb.types.Evidence, not {described(evidence)}"
+                )
+            return self.objective(evidence, step)
 
         return loss
 

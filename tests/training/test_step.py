@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+import fsb
 from fsb.errors import FsbError
 from fsb.training.step import estimate, first_state, gradient_statistics, run_steps, step
 from runs import assembled
@@ -118,6 +119,18 @@ def test_batch_norm_is_refused(run):
     with pytest.raises(
         FsbError, match=r"has the variables batch_stats, .* GroupNorm or LayerNorm instead of"
     ):
+        jax.eval_shape(lambda: first_state(recipe, 0, parts.probe, parts.data.mean))
+
+
+def test_a_network_returns_the_evidence(run):
+    class Coins(nn.Module):
+        @nn.compact
+        def __call__(self, x, sample):
+            return sample("z", fsb.Bernoulli(), nn.Dense(3)(x.reshape(len(x), -1)))
+
+    parts, *_ = run
+    recipe = parts.recipe._replace(model=Coins())
+    with pytest.raises(FsbError, match=r"return fsb\.types\.Evidence, not an array float32"):
         jax.eval_shape(lambda: first_state(recipe, 0, parts.probe, parts.data.mean))
 
 
