@@ -212,8 +212,8 @@ def _explained(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
         # A group of another program.
         if other := re.match(r"Could not override '(\w+)'", str(error)):
             keys = loader.load_configuration(name, [], RunMode.RUN)
-            names = {*map(str, keys), *_groups(loader, name)} - {"hydra"}
-            raise unknown("settings", other[1], names) from None
+            known = {*map(str, keys), *_groups(loader, name)} - {"hydra"}
+            raise unknown("settings", other[1], known) from None
         unset = error.__cause__
         if not isinstance(unset, ConfigAttributeError | ConfigKeyError):
             raise FsbError(cause(error)) from None
