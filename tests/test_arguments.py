@@ -56,6 +56,10 @@ MISTAKES = {
     "float": (lambda: site(eta=0.3), "site 'b': eta must be an array [B, D...], not a float"),
     "floats": (lambda: site(dist=fsb.Normal(), eta=(0.0, 1.0)), "not a tuple"),
     "no pair": (lambda: site(dist=fsb.Normal()), "of shapes (2, 2); give eta = (loc, scale)"),
+    "no two": (lambda: site(dist=fsb.Gamma()), "give eta = (shape, scale)"),
+    "no ends": (lambda: site(dist=fsb.Uniform()), "give eta = (low, high)"),
+    "no factor": (lambda: site(dist=fsb.MultivariateNormal()), "give eta = (loc, factor)"),
+    "no beta": (lambda: site(dist=fsb.Beta()), "give eta = (alpha, beta)"),
     "none": (lambda: site(eta=()), "site 'b': eta must be an array [B, D...], not a tuple"),
     "integers": (lambda: site(eta=jnp.zeros((2, 3), int)), "must be floating-point, not int32"),
     "scalar": (

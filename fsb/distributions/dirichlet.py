@@ -64,6 +64,8 @@ class Beta(Numeric):
     [[0.25]]
     """
 
+    parameters = ("alpha", "beta")
+
     def stacked(self, eta: Pair) -> Vectors:
         """The concentrations of a Dirichlet with two values, [B, D..., 2]."""
         return jnp.stack(self.canonical(eta), -1)

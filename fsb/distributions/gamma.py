@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,8 @@ class Gamma(Numeric):
     >>> Gamma().mean(eta).tolist(), bool((Gamma().sample(jax.random.key(0), eta) > 0).all())
     ([[1.5, 1.5]], True)
     """
+
+    parameters: ClassVar[tuple[str, ...]] = ("shape", "scale")
 
     def shape_and_scale(self, eta: Eta) -> Pair:
         """k and mu, [B, D...] each."""
@@ -72,6 +75,8 @@ class Exponential(Gamma):
     [[2.0]]
     """
 
+    parameters: ClassVar[tuple[str, ...]] = ()
+
     def shape_and_scale(self, eta: Units) -> Pair:
         return jnp.ones_like(eta), eta
 
@@ -92,6 +97,7 @@ class Erlang(Gamma):
     """
 
     shape: int = 1
+    parameters: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         if self.shape < 1:
@@ -111,6 +117,8 @@ class ChiSquared(Gamma):
     >>> ChiSquared().mean(jnp.full((1, 1), 4.0)).tolist()
     [[4.0]]
     """
+
+    parameters: ClassVar[tuple[str, ...]] = ()
 
     def shape_and_scale(self, eta: Units) -> Pair:
         return eta / 2, jnp.full_like(eta, 2)

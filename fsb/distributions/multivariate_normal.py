@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fsb.distributions.bernoulli import noise_dtype
-from fsb.distributions.numeric import Numeric, widely
+from fsb.distributions.numeric import Numeric, require_tuple, widely
 from fsb.types import Array, PRNGKey, Units, Vectors
 
 LocationAndFactor = tuple[Float[Array, "*#batch k"], Float[Array, "*#batch k k"]]
@@ -29,8 +29,11 @@ class MultivariateNormal(Numeric):
     [2.8379]
     """
 
+    parameters = ("loc", "factor")
+
     def canonical(self, eta: LocationAndFactor) -> LocationAndFactor:
         """eta with both parameters expanded to the shape of the units."""
+        require_tuple(eta, self.parameters)
         loc, factor = eta
         k = loc.shape[-1]
         units = jnp.broadcast_shapes(loc.shape[:-1], factor.shape[:-2])

@@ -28,11 +28,18 @@ class Numeric:
     """
 
     reparameterized: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """The names in eta, where it is a tuple; one array [2, D] would be taken for two parameters."""
     noise: Any
     from_noise: Any
 
     def canonical(self, eta: Eta) -> Eta:
-        """eta with every parameter expanded to the shape of the units."""
+        """eta with every parameter expanded to the shape of the units.
+
+        Raises:
+          FsbError: if it is not a tuple of the ``parameters``.
+        """
+        require_tuple(eta, self.parameters)
         return broadcast(eta)
 
     def sample(self, key: PRNGKey, eta: Eta) -> Array:
@@ -49,11 +56,7 @@ class Numeric:
 class LocationScale(Numeric):
     """Units loc + scale * noise with eta = (loc, scale), both [B, D...], scale > 0."""
 
-    def canonical(self, eta: Pair) -> Pair:
-        """Both parameters, expanded to the shape of the units."""
-        if not (isinstance(eta, tuple | list) and len(eta) == 2):
-            raise FsbError("give eta = (loc, scale)")
-        return broadcast(eta)
+    parameters = ("loc", "scale")
 
     def from_noise(self, noise: Units, eta: Pair) -> Units:
         loc, scale = self.canonical(eta)
@@ -61,6 +64,16 @@ class LocationScale(Numeric):
 
     def mean(self, eta: Pair) -> Units:
         return self.canonical(eta)[0]
+
+
+def require_tuple(eta: Eta, parameters: tuple[str, ...]) -> None:
+    """Refuses eta if it is not a tuple of these parameters; none are named where it is one array.
+
+    Raises:
+      FsbError: with what to give.
+    """
+    if parameters and not (isinstance(eta, tuple | list) and len(eta) == len(parameters)):
+        raise FsbError(f"give eta = ({', '.join(parameters)})")
 
 
 def broadcast(eta: Eta) -> Eta:

@@ -28,6 +28,8 @@ class Uniform(Numeric):
     (2.0, 1.3863)
     """
 
+    parameters = ("low", "high")
+
     def noise(self, key: PRNGKey, eta: Pair) -> Units:
         """u ~ U[0, 1), one per unit."""
         low, _ = self.canonical(eta)
