@@ -31,6 +31,7 @@ TINY = (
     "eval_every=10",
     "checkpoint_every=10",
     "eval_examples=64",
+    "gradient_draws=10",
     "steps_per_call=100",
     "bound_samples=[2]",
     "devices=1",  # the eight of these tests share two cores

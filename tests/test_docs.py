@@ -93,6 +93,7 @@ def test_programs_run(source, tmp_path, monkeypatch):
             (tmp_path / f"{title[1]}.py").write_text(block)
             monkeypatch.delitem(sys.modules, title[1], raising=False)
         exec(compile(block, source, "exec"), names)
+    assert names  # of what they define
 
 
 @pytest.mark.slow

@@ -208,5 +208,7 @@ def resolve(
     names = [f"{kind.module}.{name}" for kind in kinds for name in kind.choices()]
     near = nearest(target, names, cutoff=0.85) or ";"
     lists = [f"{kind.module} ({', '.join(kind.choices())})" for kind in kinds]
-    choices = ", ".join([*lists, "or your own with modules=[...]"])
-    raise FsbError(f"{where}: {target} is not {what}{near} choose from {choices}")
+    ours = f"{', '.join(lists)}, or " if lists else ""
+    raise FsbError(
+        f"{where}: {target} is not {what}{near} choose from {ours}your own with modules=[...]"
+    )
