@@ -80,15 +80,27 @@ def main(config: DictConfig, checked: Any) -> None:
     write_csv(folder / "parameters.csv", parameters)
     for name, reason in refused.items():
         print(f"{name}: left out: {reason}")
-    title = HydraConfig.get().runtime.choices["problem"]
-    pictures(folder, everything, f"{title}, reference: {reference}", first)
+    title = problem.title or described(config.problem, HydraConfig.get().runtime.choices["problem"])
+    pictures(folder, everything, f"{title}; reference: {reference}", first)
     units = {site.name: list(jnp.shape(site.z)) for site in trace_sites(problem.loss, params)}
     plain: Any = OmegaConf.to_container(config)
     settings = {k: plain[k] for k in plain if k not in ("compilation_cache", "modules")}
-    record = {"sites": units, "reference": reference, "left_out": refused, **settings}
+    record = {
+        "title": title,
+        "sites": units,
+        "reference": reference,
+        "left_out": refused,
+        **settings,
+    }
     write_json_atomic(folder / "summary.json", record | provenance())
     print(f"reference: {reference}; * bias of more than 4 standard errors")
     print(folder)
+
+
+def described(settings: DictConfig, name: str) -> str:
+    """A problem in a line, for a title: its name and its settings."""
+    given = {str(key): value for key, value in settings.items() if value is not None}
+    return ", ".join([name, *(f"{k} {v}" for k, v in given.items() if k != "_target_")])
 
 
 if __name__ == "__main__":

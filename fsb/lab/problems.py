@@ -16,6 +16,7 @@ from fsb.errors import FsbError
 from fsb.networks import BernoulliLikelihood, vae
 from fsb.objectives import elbo
 from fsb.storage.checkpoints import Checkpoints
+from fsb.storage.provenance import factory_name
 from fsb.training.setup import reopen
 from fsb.types import Array, Loss, PyTree
 
@@ -25,10 +26,12 @@ class Problem(NamedTuple):
 
     loss: ``loss(params, sample) -> losses [B]``.
     points: the params by step: several along a training run, otherwise one at step 0.
+    title: what it is, where its settings do not say so.
     """
 
     loss: Loss
     points: dict[int, PyTree]
+    title: str = ""
 
 
 def toy(target: float = 0.45, logit: float = 0.0) -> Problem:
@@ -146,14 +149,16 @@ def run(
       data_root: where the data are, if they have moved.
       modules: your own modules that the configuration of the run may name.
     """
-    _, parts = reopen(run, 1, data_root, modules or (), batch_size)
+    config, parts = reopen(run, 1, data_root, modules or (), batch_size)
     store = Checkpoints(Path(run) / "checkpoints")
     steps = _steps(checkpoints, store.steps(), run)
     states = {step: store.restore(parts.first_state(), step)[0] for step in steps}
     state = states[steps[-1]]
     x = parts.recipe.preprocess(parts.key("lab"), jnp.asarray(parts.probe))
     loss = parts.recipe.loss(state.constants, x, state.step)
-    return Problem(loss, {step: state.params for step, state in states.items()})
+    net, trained = factory_name(config.model), factory_name(config.estimator)
+    title = f"{net} on {parts.data.name}, trained with {trained}, step {steps[-1]}"
+    return Problem(loss, {step: state.params for step, state in states.items()}, title)
 
 
 def _steps(wanted: Any, there: list[int], run: str) -> list[int]:

@@ -66,6 +66,8 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
             _limit(axes, [y for _, y in lines.values()])
         else:
             axes.set_ylim(bottom=0)
+        if not shaded:
+            _write_ends(axes)
     save(figure, path)
 
 
@@ -97,6 +99,7 @@ def compare_curves(
         _limit(axes, [y for _, y, _ in lines.values()])
     if any(spread is not None for _, _, spread in lines.values()):
         axes.set_title("band: one standard deviation over seeds", loc="left", size=8, color="0.35")
+    _write_ends(axes)
     save(figure, path)
 
 
@@ -144,6 +147,19 @@ def draw_lines(axes: Any, lines: Mapping[str, tuple[Any, Any, Any]], shaded: boo
     if shaded:  # no free corner
         legend = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     axes.legend(frameon=False, fontsize=8, handlelength=3, **legend)
+
+
+def _write_ends(axes: Any) -> None:
+    """Writes the last value of every line beside the axes at its height, or above the one below."""
+    if len(axes.lines) > 8:  # too many to stand above each other
+        return
+    place = axes.transData + axes.transAxes.inverted()
+    ends = [(*line.get_xydata()[-1], line.get_color()) for line in axes.lines]
+    highest = -1.0
+    for height, value, colour in sorted((place.transform((x, y))[1], y, c) for x, y, c in ends):
+        highest = max(min(max(height, 0.0), 1.0), highest + 0.055)  # a value may be off the axis
+        text = f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+        axes.text(1.01, highest, text, transform=axes.transAxes, size=7, color=colour, va="center")
 
 
 def _log_scale(axes: Any) -> None:

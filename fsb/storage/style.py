@@ -27,14 +27,14 @@ def fixed_margins(figure: Any, rows: int, columns: int) -> None:
     """In place of the constrained layout, which takes as long as all the rest of a plot."""
     figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
-    panel_width = (width - 0.9) / columns - 0.8
+    panel_width = (width - 1.2) / columns - 1.1
     panel_height = (height - 0.7) / rows - 0.75
     figure.subplots_adjust(
         left=0.75 / width,
-        right=1 - 0.15 / width,
+        right=1 - 0.45 / width,
         bottom=0.5 / height,
         top=1 - 0.65 / height,
-        wspace=0.8 / panel_width,
+        wspace=1.1 / panel_width,
         hspace=0.75 / panel_height,
     )
 

@@ -92,7 +92,9 @@ def test_an_estimator_and_a_loss_of_your_own(here, capsys):
     assert rows["exact"]["evaluations"] == "4"
     assert "halved" in out
     assert (here / "out" / "lab.png").stat().st_size > 10_000
-    assert json.loads((here / "out" / "summary.json").read_text())["sites"] == {"b": [1, 2]}
+    summary = json.loads((here / "out" / "summary.json").read_text())
+    assert summary["sites"] == {"b": [1, 2]}
+    assert summary["title"] == "file, function toy.py:loss"
     parameters = list(csv.DictReader(open(here / "out" / "parameters.csv")))  # noqa: SIM115
     assert {row["parameter"] for row in parameters} == {"['eta']"}
 
@@ -191,6 +193,8 @@ def test_along_a_training_run(here, capsys):
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert sorted(set(steps)) == [2, 4]
     assert len(steps) == 6
+    title = json.loads((here / "out" / "summary.json").read_text())["title"]
+    assert title == "vae on digits, trained with foust, step 4"
     for name in ("variance", "bias_percent", "snr"):
         assert (here / "out" / f"{name}.png").stat().st_size > 10_000
     code, _, err = run_lab(capsys, "problem=run", "problem.run=run", "problem.checkpoints=[3]")

@@ -54,6 +54,10 @@ def test_a_run_has_four_panels(drawn, tmp_path):
     assert titles(figure) == ["ELBO", "KL per layer", "Active units per layer", "Gradient"]
     assert figure.get_suptitle() == "mnist"
     assert {axes.get_xlabel() for axes in figure.axes} == {"step"}
+    last = [text.get_text() for text in figure.axes[0].texts]
+    assert last == [f"\N{MINUS SIGN}{value}" for value in (112.3, 111.3, 110.3)]
+    places = [text.get_position()[1] for text in figure.axes[0].texts]
+    assert min(np.diff(places)) > 0.054  # none over another
     units = [axes.get_ylabel() for axes in figure.axes]
     assert units == ["nats", "nats", "units", "norm, variance"]
     assert [labels(axes) for axes in figure.axes] == [
