@@ -191,5 +191,6 @@ def _watch(peer: socket.socket, name: str) -> None:
 
 
 def _say(text: str) -> bool:
-    print(f"fsb: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"fsb: {text}\n")
+    sys.stderr.flush()
     return True

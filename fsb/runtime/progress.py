@@ -94,7 +94,9 @@ class Progress:
     def _print(self) -> None:
         self._shown, self._shown_step = self._now, self.step
         place = f"step {self.step}/{self.max_steps}"
-        print(f"{self.description} | {place} | {self._numbers()}", file=self._stream, flush=True)
+        # In one piece: another thread may end the process with a line of its own.
+        self._stream.write(f"{self.description} | {place} | {self._numbers()}\n")
+        self._stream.flush()
 
 
 def _bar(stream: TextIO, description: str, max_steps: int, start: int) -> tuple[Any, Any]:
