@@ -27,6 +27,7 @@ MOVED = {
     "docs/examples/README.md": "examples/index.md",
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "conduct.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "tests/MUTATIONS.md": "mutations.md",
