@@ -62,7 +62,7 @@ def build(experiments, out, plotly):
     return whole("fsb: the report", {"The ledger in short": "", **parts}, body, plotly)
 
 
-def library():
+def plotly_js():
     """plotly.js, to stand in the page."""
     try:
         from plotly.offline import get_plotlyjs
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--experiments", type=Path, default=ROOT / "experiments")
     arguments = parser.parse_args()
     try:
-        text = build(arguments.experiments.resolve(), arguments.out.resolve(), library())
+        text = build(arguments.experiments.resolve(), arguments.out.resolve(), plotly_js())
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(arguments.out, text)
     except FsbError as error:

@@ -167,6 +167,6 @@ def test_curves_over_seeds_and_names(load):
 
 def test_the_library_is_whole(load):
     """plotly.js itself: it may stand in a script, and fetches nothing for lines and points."""
-    script = load("report").library()
+    script = load("report").plotly_js()
     assert "</script" not in script
     assert len(script) < 6_000_000
