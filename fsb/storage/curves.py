@@ -153,6 +153,7 @@ def _write_ends(axes: Any) -> None:
     """Writes the last value of every line beside the axes at its height, or above the one below."""
     if len(axes.lines) > 8:  # too many to stand above each other
         return
+    axes.get_ylim()  # sets the limits, if none are set yet
     place = axes.transData + axes.transAxes.inverted()
     ends = [(*line.get_xydata()[-1], line.get_color()) for line in axes.lines]
     highest = -1.0

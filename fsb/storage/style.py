@@ -59,7 +59,9 @@ def save(figure: Any, path: str | Path) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        figure.savefig(temporary, format=path.suffix[1:])
+        kind = path.suffix[1:]
+        fast = {"compress_level": 1} if kind == "png" else {}  # a fifth larger, a tenth of a second
+        figure.savefig(temporary, format=kind, pil_kwargs=fast)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -102,6 +102,21 @@ def test_an_even_curve_is_shown_whole(drawn, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_last_value_stands_at_the_height_of_its_line(drawn, tmp_path):
+    even = [{"step": i, "train_elbo": -75.0 + i, "test_elbo": -80.0 + 10 * i} for i in range(2)]
+    curves(tmp_path / "run.png", even)
+    compare_curves(tmp_path / "runs.png", {"a": even, "b": [even[0]]}, "test_elbo")
+    for figure in drawn:
+        axes = figure.axes[0]
+        low, high = axes.get_ylim()
+        for line, text in zip(
+            sorted(axes.lines, key=lambda line: line.get_ydata()[-1]), axes.texts, strict=True
+        ):
+            last = line.get_ydata()[-1]
+            assert text.get_text().replace("\N{MINUS SIGN}", "-") == f"{last:.4g}"
+            np.testing.assert_allclose(text.get_position()[1], (last - low) / (high - low))
+
+
 def test_only_panels_with_numbers(drawn, tmp_path):
     curves(tmp_path / "a.png", [{"step": 1, "train_elbo": -1.0}, {"step": 2, "train_elbo": -0.5}])
     assert titles(drawn[0]) == ["ELBO"]
