@@ -66,9 +66,10 @@ MUTATIONS = [
 
 
 def copy_of_the_repository(folder):
-    for name in ("fsb", "tests", "configs", "scripts", "experiments"):
+    for name in ("fsb", "tests", "configs", "scripts", "experiments", "docs", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "README.md", "Makefile"):
+        shutil.copy(ROOT / name, folder)
 
 
 def run_tests(folder, tests, output):
