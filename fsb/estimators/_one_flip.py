@@ -14,7 +14,7 @@ from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators.zgr import zgr
 from fsb.runtime.random import uniform
-from fsb.sites import Sampler, Site, sampler, site_key
+from fsb.sites import Sampler, Site, per_example, sampler, site_key
 from fsb.types import Array
 
 PLAIN = 0.1  # the part of the probabilities that is not learned
@@ -142,6 +142,32 @@ def choose(
         weights[site.name] = weight[:, start:end].reshape(shape)
         start = end
     return masks, weights
+
+
+def jump(here: Point, there: Point, flipped: Array) -> Array:
+    r"""What the units of a layer below the flipped one change in the loss by chance, [B]; mean 0.
+
+    Such a unit is drawn twice from the same noise, with parameters eta and eta'. By the slopes at
+    both ends its change :math:`\delta = z' - z` changes the loss by
+    :math:`\tfrac12 (g + g')\,\delta`, of which :math:`\tfrac12 \bigl( g\, \mathbb E[\delta
+    \mid z] + g'\, \mathbb E[\delta \mid z'] \bigr)` is the part that eta and eta' explain.
+
+    Args:
+      flipped: the units that were given and not drawn; they have no such change.
+    """
+    site, other = here.site, there.site
+    if not isinstance(site.dist, Bernoulli):
+        return jnp.zeros(len(site.z), here.slope.dtype)
+    chance = here.slope * (other.z - site.z - drift(site, other))
+    chance += there.slope * (other.z - site.z + drift(other, site))
+    return per_example(jnp.where(flipped, 0, chance)) / 2
+
+
+def drift(site: Site, other: Site) -> Array:
+    """E[z' - z | z] of a Boolean unit with z = [u < p] and z' = [u < p'] from the same u."""
+    sign = 2 * site.dist.decode(site.z) - 1
+    here, there = (jax.nn.log_sigmoid(sign * x.eta) for x in (site, other))
+    return sign * site.dist.span * jnp.minimum(jnp.expm1(there - here), 0)
 
 
 def bracket(change: Array, here: Point, there: Point) -> tuple[Array, Array]:

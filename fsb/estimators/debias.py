@@ -17,6 +17,7 @@ from fsb.estimators._one_flip import (
     bracket,
     choose,
     followed,
+    jump,
     other_value,
     over_event,
     over_units,
@@ -142,7 +143,8 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
         def flip(chosen):
             places = {s.name: (over_event(chosen[s.name], s), others[s.name]) for s in fixed}
             changed, _, there = at(places)
-            change = jax.lax.stop_gradient(changed - losses)
+            jumps = [jump(here[name], there[name], places[name][0]) for name in here]
+            change = jax.lax.stop_gradient(changed - losses) - sum(jumps)
             return {name: bracket(change, here[name], there[name]) for name in here}
 
         seen = jax.vmap(flip)(chosen)

@@ -71,6 +71,51 @@ def test_one_unit_is_corrected_by_what_the_rule_leaves_out(name):
         assert abs(here.mean() - q[0, unit]) < 4 * np.sqrt(q[0, unit] / 512)
 
 
+def test_what_lies_below_changes_by_its_mean_alone():
+    """A loss linear in the unit below: its jump is known but for where the flip has put it."""
+    a, b, w, c = 3.0, -0.7, 2.0, -0.4
+    length = HIGH - LOW
+
+    def loss(params, sample):
+        y = sample("y", SPIN, params["eta"])
+        z = sample("z", SPIN, w * y + c)
+        probe = sum((params[k] * jax.lax.stop_gradient(v)).sum(-1) for k, v in zip("yz", (y, z)))
+        return (b * y + a * z).sum(-1) + probe
+
+    eta = np.full((4096, 1), 0.3)
+    params = {k: jnp.float32(x) for k, x in (("eta", eta), ("y", 0 * eta), ("z", 0 * eta))}
+    grads = jax.jit(fsb.value_and_grad(fsb.debias(fsb.darn(), learn=False), loss))(params, KEY)[1]
+    found, y, z = (4096 * np.asarray(grads[k], float)[:, 0] for k in ("eta", "y", "z"))
+    eta, sigmoid = eta[:, 0], lambda x: 1 / (1 + np.exp(-x))
+    other_y = LOW + HIGH - y
+    below, other_below = sigmoid(w * y + c), sigmoid(w * other_y + c)
+
+    def rule(y, z):
+        """DARN in the unit above, with DARN below."""
+        g = b + a * w * o.reweighed_slope(w * y + c, z, ENCODING)
+        return o.reweighed_slope(eta, y, ENCODING) * g
+
+    def drift(z, p, other_p):
+        """E[z' - z | z] of z = [u < p] and z' = [u < p']."""
+        up, down = np.maximum(other_p - p, 0) / (1 - p), np.maximum(p - other_p, 0) / p
+        return length * np.where(z == HIGH, -down, up)
+
+    p = sigmoid(0.3)
+    v, v_below = p * (1 - p), below * (1 - below)
+    q = np.sqrt(v) / (np.sqrt(v) + np.sqrt(v_below))
+    distance = []
+    for other_z in ENCODING:
+        explained = drift(z, below, other_below) - drift(other_z, other_below, below)
+        change = b * (other_y - y) + a * explained / 2
+        here, there = rule(y, z), rule(other_y, other_z)
+        high, low = np.where(y == HIGH, here, there), np.where(y == HIGH, there, here)
+        r = v * np.sign(other_y - y) * change - p * high - (1 - p) * low
+        distance.append(abs(found - here - r / q))
+    corrected = abs(found - rule(y, z)) > 1e-5
+    assert abs(corrected.mean() - q.mean()) < 0.05
+    assert np.min(distance, 0)[corrected].max() < 1e-4
+
+
 def products(dist):
     """Quadratic in each unit."""
 

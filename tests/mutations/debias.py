@@ -5,6 +5,7 @@ CURVED = "estimators/test_debias.py -k no_variance"
 OFTEN = "estimators/test_debias.py -k more_often"
 LEARNED = "estimators/test_debias.py -k whatever_it_has_learned"
 QUADRATIC = "estimators/test_debias.py -k nothing_to_correct"
+BELOW = "estimators/test_debias.py -k lies_below"
 COUNTED = "estimators/test_debias.py -k one_evaluation"
 REFUSED = "estimators/test_debias.py -k see_more_than_a_draw"
 
@@ -71,6 +72,23 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "ratio(sums.square)", OFTEN),
     ("debias: q proportional to v", FLIP, "jnp.sqrt(spread(site)).astype", "spread(site).astype",
      BY_HAND),
+    ("debias: what lies below jumps", DEBIAS, "- losses) - sum(jumps)", "- losses)", BELOW),
+    ("debias: jumps by the slope of one end", FLIP, "chance += there.slope *",
+     "chance += here.slope *", f"{LEARNED} and boolean"),
+    ("debias: no mean of a jump from the first run", FLIP, "- site.z - drift(site, other))",
+     "- site.z)", BELOW),
+    ("debias: no mean of a jump from the flip", FLIP, "- site.z + drift(other, site))",
+     "- site.z)", BELOW),
+    ("debias: the mean of a jump back with the other sign", FLIP,
+     "- site.z + drift(other, site))", "- site.z - drift(other, site))", BELOW),
+    ("debias: the flipped unit jumps too", FLIP, "jnp.where(flipped, 0, chance)", "chance",
+     BY_HAND),
+    ("debias: jumps twice", FLIP, "per_example(jnp.where(flipped, 0, chance)) / 2",
+     "per_example(jnp.where(flipped, 0, chance))", BELOW),
+    ("debias: units move against their probabilities too", FLIP,
+     "jnp.minimum(jnp.expm1(there - here), 0)", "jnp.expm1(there - here)", BELOW),
+    ("debias: the drift of units between 0 and 1", FLIP, "sign * site.dist.span * jnp.min",
+     "sign * jnp.min", BELOW),
     ("debias: a run for every layer", DEBIAS, "losses, sites, here = at({})",
      "losses, sites, here = at({})[0], at({})[1], at({})[2]", COUNTED),
     ("debias: noisy rules taken", "estimators/local.py", "pull if draw is draw_hard else None",
