@@ -106,9 +106,24 @@ def rodeo(samples: int = 2, hidden: int = 100, alpha: float = 1.0, beta: float =
 
 
 def network(control: dict[str, PyTree], inputs: tuple[Array, ...]) -> Array:
-    """H and H-tilde, along a last axis, of inputs of the same shape."""
-    x = jnp.stack(jnp.broadcast_arrays(*inputs, jnp.ones_like(inputs[-1])), -1)
-    return jax.nn.leaky_relu(x @ control["inner"], 0.3) @ control["outer"] + x[..., 2:3]
+    """H and H-tilde, along a first axis, of inputs of the same shape."""
+    inputs = jnp.broadcast_arrays(*inputs, jnp.ones_like(inputs[-1]))
+    x = jnp.stack(inputs).reshape(4, -1)
+    # On a CPU one hidden unit at a time: their values at all flips would not fit in its cache.
+    blocks = len(control["outer"]) if jax.default_backend() == "cpu" else 1
+    inner, outer = (
+        control["inner"].T.reshape(blocks, -1, 4),
+        control["outer"].reshape(blocks, -1, 2),
+    )
+
+    @jax.checkpoint
+    def add(total, units):
+        inner, outer = units
+        return total + outer.T @ jax.nn.leaky_relu(inner @ x, 0.3), None
+
+    start = jnp.zeros((2, x.shape[1]), jnp.result_type(x, inner))
+    total, _ = jax.lax.scan(add, start, (inner, outer))
+    return total.reshape(2, *inputs[2].shape) + inputs[2][None]
 
 
 def stein(
@@ -136,11 +151,11 @@ def stein(
         there = network(
             control, (other_f[..., None], *(t[..., None] + other_g * change for t in terms))
         )
-        return here[:, :, None], there
+        return here[..., None], there
 
     pairs = [outputs(shift) for shift in range(1, samples)]
     here, there = (sum(x) / (samples - 1) for x in zip(*pairs, strict=True))
-    scalars = (q[..., None] * (there - here)).sum(2)  # A applied to H and to H-tilde
-    vector = (bits - p) * scalars[..., 1:] - q * sign * there[..., 1]
-    total = scalars[..., 0].reshape(samples, batch, turns).sum(-1)
+    scalars = (q[None] * (there - here)).sum(-1)  # A applied to H and to H-tilde
+    vector = (bits - p) * scalars[1][..., None] - q * sign * there[1]
+    total = scalars[0].reshape(samples, batch, turns).sum(-1)
     return total, vector.reshape(site.z.shape)

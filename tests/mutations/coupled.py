@@ -106,9 +106,9 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      COUPLED),
     ("RODEO: span forgotten", RODEO, "sign * (low - high), 0)", "-sign, 0)", COUPLED),
     ("RODEO: change of the flipped unit's own factor dropped", RODEO,
-     " - q * sign * there[..., 1]", "", COUPLED),
+     " - q * sign * there[1]", "", COUPLED),
     ("RODEO: value at z dropped", RODEO, "(there - here)", "there", COUPLED),
     ("RODEO: h of the run itself", RODEO, "range(1, samples)]", "range(samples - 1)]", COUPLED),
-    ("RODEO: the heads exchanged", RODEO, "total = scalars[..., 0]",
-     "total = scalars[..., 1]", COUPLED),
+    ("RODEO: the heads exchanged", RODEO, "total = scalars[0]",
+     "total = scalars[1]", COUPLED),
 )  # fmt: skip
