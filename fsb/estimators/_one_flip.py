@@ -165,9 +165,10 @@ def jump(here: Point, there: Point, flipped: Array) -> Array:
 
 def drift(site: Site, other: Site) -> Array:
     """E[z' - z | z] of a Boolean unit with z = [u < p] and z' = [u < p'] from the same u."""
-    sign = 2 * site.dist.decode(site.z) - 1
+    dist: Any = site.dist
+    sign = 2 * dist.decode(site.z) - 1
     here, there = (jax.nn.log_sigmoid(sign * x.eta) for x in (site, other))
-    return sign * site.dist.span * jnp.minimum(jnp.expm1(there - here), 0)
+    return sign * dist.span * jnp.minimum(jnp.expm1(there - here), 0)
 
 
 def bracket(change: Array, here: Point, there: Point) -> tuple[Array, Array]:

@@ -60,8 +60,9 @@ def save(figure: Any, path: str | Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         kind = path.suffix[1:]
-        fast = {"compress_level": 1} if kind == "png" else {}  # a fifth larger, a tenth of a second
-        figure.savefig(temporary, format=kind, pil_kwargs=fast)
+        # A fifth larger than by default, and a tenth of a second sooner.
+        given = {"pil_kwargs": {"compress_level": 1}} if kind == "png" else {}
+        figure.savefig(temporary, format=kind, **given)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

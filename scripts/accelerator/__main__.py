@@ -19,8 +19,9 @@ from compare import compare
 
 import fsb.data
 from accelerator import pieces, run
-from accelerator.plan import PLAN, Timing, Training
+from accelerator.plan import Program, Timing, Training
 from accelerator.timings import time_steps
+from accelerator.trainings import PLAN
 from fsb.data.find import Missing
 from fsb.errors import FsbError, first_line, unknown
 from fsb.runtime.xla import compilation_cache
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAST = 20.0
 """Seconds below which no item is begun: starting takes them."""
 
-Item = Timing | Training
+Item = Timing | Training | Program
 
 
 class Work:
@@ -75,7 +76,7 @@ class Work:
 
     def left(self, item: Item) -> float:
         """Estimated seconds."""
-        if isinstance(item, Timing):
+        if not isinstance(item, Training):
             return item.seconds
         rows = pieces.rows(self.run_folder(item))
         speed = rows[0].get("steps_per_second", item.speed)
@@ -95,7 +96,14 @@ class Work:
     def command(self, item: Item) -> str:
         if isinstance(item, Timing):
             return f"scripts/accelerator.sh --only {item.name}"
+        if isinstance(item, Program):
+            return f"python {self.line(item, Path('experiments'))}"
         return pieces.command(item, self.run_folder(item).relative_to(self.home))
+
+    def line(self, item: Program, experiments: Path) -> str:
+        """The program and its arguments."""
+        words = item.small if self.miniature else item.words
+        return f"experiments/{item.into}/{words} --out {experiments / item.into / item.name}"
 
     def make(self, item: Item, seconds: float) -> None:
         """Runs an item, for so many seconds if it is a training, and writes the record."""
@@ -103,6 +111,9 @@ class Work:
         try:
             if isinstance(item, Timing):
                 rows = time_steps(item, self.miniature)
+            elif isinstance(item, Program):
+                pieces.run_program(ROOT, self.line(item, self.home / "experiments"))
+                rows = [{"out": str(self.experiment(item) / item.name)}]
             else:
                 folder = self.run_folder(item)
                 pieces.train(item, folder, seconds, self.compiled, self.miniature)
@@ -157,7 +168,9 @@ def go(work: Work, items: Sequence[Item], seconds: float, obey: Callable[[], Non
             if left < LEAST:
                 print(f"time is over; not done: {', '.join(i.name for i in todo)}")
                 return
-            if (name := work.missing(item)) or (isinstance(item, Timing) and item.seconds > left):
+            if (name := work.missing(item)) or (
+                not isinstance(item, Training) and item.seconds > left
+            ):
                 print(f"{item.name}: " + (f"needs data: {name}" if name else "no time left for it"))
                 todo.remove(item)
                 continue

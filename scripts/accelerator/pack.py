@@ -16,7 +16,8 @@ from pathlib import Path
 
 import fsb.data
 from accelerator import run
-from accelerator.plan import PLAN, Training
+from accelerator.plan import Training
+from accelerator.trainings import PLAN
 from fsb.errors import FsbError
 from fsb.storage.atomic import write_text_atomic
 from fsb.storage.provenance import git_commit

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -59,6 +60,20 @@ def train(item: Training, folder: Path, seconds: float, compiled: str, miniature
             raise
     finally:
         sys.stderr = said.stream
+
+
+def run_program(root: Path, line: str) -> None:
+    """Runs a program of an experiment in a process of its own.
+
+    Raises:
+      FsbError: if it failed, with its last line.
+    """
+    # This process holds most of the device's memory.
+    environment = os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.1"}
+    given = [sys.executable, *line.split()]
+    done = subprocess.run(given, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise FsbError((done.stderr.splitlines() or [f"ended with {done.returncode}"])[-1])
 
 
 @contextlib.contextmanager

@@ -79,7 +79,10 @@ def test_what_lies_below_changes_by_its_mean_alone():
     def loss(params, sample):
         y = sample("y", SPIN, params["eta"])
         z = sample("z", SPIN, w * y + c)
-        probe = sum((params[k] * jax.lax.stop_gradient(v)).sum(-1) for k, v in zip("yz", (y, z)))
+        probe = sum(
+            (params[k] * jax.lax.stop_gradient(v)).sum(-1)
+            for k, v in zip("yz", (y, z), strict=True)
+        )
         return (b * y + a * z).sum(-1) + probe
 
     eta = np.full((4096, 1), 0.3)

@@ -87,7 +87,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "per_example(jnp.where(flipped, 0, chance))", BELOW),
     ("debias: units move against their probabilities too", FLIP,
      "jnp.minimum(jnp.expm1(there - here), 0)", "jnp.expm1(there - here)", BELOW),
-    ("debias: the drift of units between 0 and 1", FLIP, "sign * site.dist.span * jnp.min",
+    ("debias: the drift of units between 0 and 1", FLIP, "sign * dist.span * jnp.min",
      "sign * jnp.min", BELOW),
     ("debias: a run for every layer", DEBIAS, "losses, sites, here = at({})",
      "losses, sites, here = at({})[0], at({})[1], at({})[2]", COUNTED),
