@@ -11,7 +11,7 @@ from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.arms import changes_of_all, coupled_noise, debias, of_companions, second
-from fsb.estimators.disarm_tree import stick_logits
+from fsb.estimators.disarm_tree import stick_logits, values_of
 from fsb.runtime.random import uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
@@ -94,7 +94,7 @@ def coupled_places(site: Site, order: Array, logits: Array, key: Array, samples:
     drawn: Any = jnp.take_along_axis(site.z, order, -1).argmax(-1, keepdims=True)
     own, coupling = jax.random.split(jax.random.fold_in(site_key(key, site.name), samples))
     v: Any = uniform(own, logits.shape, site.noise.dtype)  # type: ignore[union-attr]
-    p, place = jax.nn.sigmoid(logits), jnp.arange(logits.shape[-1])
+    p, place = jax.nn.sigmoid(logits), values_of(logits)
     u = jnp.where(place < drawn, p + (1 - p) * v, jnp.where(place == drawn, p * v, v))
     bits = coupled_noise(u, logits, coupling, samples) < p[None]  # the last is high in any case
     return jnp.concatenate([drawn[None, ..., 0], bits.argmax(-1)])

@@ -115,9 +115,14 @@ def partner(site: Site, key: Array, tree: Tree) -> tuple[Array, Array]:
     return other, jnp.where(parted, -0.5 * (site.z - other - lesser * within), 0)
 
 
+def values_of(eta: Array) -> Array:
+    """0, ..., K - 1 along the last axis."""
+    return jax.lax.broadcasted_iota(int, eta.shape, eta.ndim - 1)
+
+
 def stick(index: Array, eta: Array) -> tuple[Array, Sides]:
     """One value after the other: K decisions, the last of which is none."""
-    value = jnp.arange(eta.shape[-1])
+    value = values_of(eta)
     odds = stick_logits(eta)  # of a break
 
     def sides(at):
@@ -136,7 +141,7 @@ def stick_logits(eta: Array) -> Array:
 
 def balanced(index: Array, eta: Array) -> tuple[Array, Sides]:
     """Halves of halves: as many decisions as the index of the last value has bits."""
-    value, depth = jnp.arange(eta.shape[-1]), (eta.shape[-1] - 1).bit_length()
+    value, depth = values_of(eta), (eta.shape[-1] - 1).bit_length()
     missing = [(0, 0)] * (eta.ndim - 1) + [(0, 2**depth - eta.shape[-1])]
     leaves = jnp.pad(eta, missing, constant_values=-jnp.inf)
 
