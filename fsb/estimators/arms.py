@@ -59,9 +59,7 @@ def arms(samples: int = 3) -> Estimator:
     return layerwise("arms", estimate, Bernoulli)
 
 
-def of_companions(
-    site: Site, change: Callable[[Array], Array], key: Array, samples: int
-) -> Array:
+def of_companions(site: Site, change: Callable[[Array], Array], key: Array, samples: int) -> Array:
     """The estimate at one Boolean site."""
     coupled = companions(site, key, samples)
     changes = changes_of_all(change, coupled)

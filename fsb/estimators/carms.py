@@ -70,7 +70,7 @@ def carms(samples: int = 3) -> Estimator:
         if isinstance(site.dist, Bernoulli):
             return of_companions(site, change, key, samples)
         order = site.eta.argsort(-1)
-        logits = stick_logits(jnp.take_along_axis(site.eta, order, -1))
+        logits = stick_logits(jnp.take_along_axis(site.eta.astype(site.noise.dtype), order, -1))
         places = coupled_places(site, order, logits, key, samples)
         values = jax.nn.one_hot(
             jnp.take_along_axis(order[None], places[..., None], -1)[..., 0],
@@ -93,7 +93,7 @@ def coupled_places(site: Site, order: Array, logits: Array, key: Array, samples:
     """
     drawn: Any = jnp.take_along_axis(site.z, order, -1).argmax(-1, keepdims=True)
     own, coupling = jax.random.split(jax.random.fold_in(site_key(key, site.name), samples))
-    v: Any = uniform(own, logits.shape, site.noise.dtype)  # type: ignore[union-attr]
+    v: Any = uniform(own, logits.shape, logits.dtype)
     p, place = jax.nn.sigmoid(logits), values_of(logits)
     u = jnp.where(place < drawn, p + (1 - p) * v, jnp.where(place == drawn, p * v, v))
     bits = coupled_noise(u, logits, coupling, samples) < p[None]  # the last is high in any case

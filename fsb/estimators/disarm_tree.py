@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,9 +70,16 @@ def disarm_tree() -> Estimator:
 def disarm_sb() -> Estimator:
     r"""DisARM-SB: an antithetic pair for each break of a stick.
 
-    As ``disarm_tree``, for the tree that asks for one value after the other, in their given order:
-    "is it the first? is it the second?". If z and z' part at value m, the lesser of the two, the
-    sides are m and all the values behind it. The order changes the variance, never the mean.
+    ``disarm_tree`` for the tree that asks for one value after the other, in their given order: "is
+    it the first? is it the second?". Let m be the lesser and M the greater of z and z', with losses
+    :math:`f_m` and :math:`f_M`, and :math:`\pi_{>m}` the distribution within the values behind m.
+    Then
+
+    .. math:: \bar\eta = \tfrac12 (f_M - f_m) \,
+        \Bigl[e_M - e_m - \min(p, 1 - p) \, (\pi_{>m} - e_m)\Bigr],
+        \qquad p = \frac{\pi_m}{\sum_{j \ge m} \pi_j},
+
+    and 0 if z = z'. The order of the values changes the variance, never the mean.
 
     Unbiased. Several layers, and Bernoulli sites: as ``disarm``. Costs 1 + L evaluations of the
     loss, one of them differentiated. Examples must be independent (no BatchNorm). Supports
@@ -100,16 +108,17 @@ def _along(name: str, tree: Tree) -> Estimator:
 
 def partner(site: Site, key: Array, tree: Tree) -> tuple[Array, Array]:
     """z' given the z of a sampled site, and the estimate over f(z') - f(z): both [B, D..., K]."""
-    eta, lowest = site.eta, jnp.finfo(site.eta.dtype).min
+    gumbel: Any = site.noise  # in float32 at least
+    eta, lowest = site.eta.astype(gumbel.dtype), jnp.finfo(gumbel.dtype).min
     odds, sides = tree(site.z.argmax(-1, keepdims=True), eta)
     of_decisions, of_values = jax.random.split(jax.random.fold_in(site_key(key, site.name), 1))
     # Given a decision of z, the antithetic one differs with the probability of the other side
     # over that of its own.
-    parts = uniform(of_decisions, odds.shape, site.noise.dtype) < jnp.exp(odds)  # type: ignore[union-attr]
+    parts = uniform(of_decisions, odds.shape, odds.dtype) < jnp.exp(odds)
     parted, at = parts.any(-1, keepdims=True), parts.argmax(-1, keepdims=True)
     own, others = (jnp.where(side, eta, lowest) for side in sides(at))
     fresh = site.dist.from_noise(site.dist.noise(of_values, eta), others)
-    other = jnp.where(parted, fresh, site.z)
+    other = jnp.where(parted, fresh.astype(site.z.dtype), site.z)
     lesser = jax.nn.sigmoid(-jnp.abs(jnp.take_along_axis(odds, at, -1)))  # min(s, s') / (s + s')
     within = jax.nn.softmax(own) - jax.nn.softmax(others)
     return other, jnp.where(parted, -0.5 * (site.z - other - lesser * within), 0)

@@ -186,9 +186,7 @@ def test_carms_draw_by_draw():
         places = np.asarray(coupled_places(draw(key), order, logits, key, samples))[:, 0]
         z = np.stack([np.asarray(order)[0, unit][places[:, unit]] for unit in range(2)], -1)
         f, expected = table[z[:, 0], z[:, 1]], np.zeros((2, 3))
-        for unit, (i, j) in itertools.product(
-            range(2), itertools.combinations(range(samples), 2)
-        ):
+        for unit, (i, j) in itertools.product(range(2), itertools.combinations(range(samples), 2)):
             rank = np.asarray(order)[0, unit]
             a, b = places[i, unit], places[j, unit]
             if a != b:
@@ -225,6 +223,17 @@ def test_of_a_boolean_site_and_of_one_value(name):
     expected = jax.jit(fsb.value_and_grad(of_bits, boolean))(params, KEY)[1]
     np.testing.assert_allclose(found["eta"], expected["eta"], rtol=1e-6)
     np.testing.assert_array_equal(found["one"], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [fsb.disarm_tree, fsb.carms])
+def test_logits_in_half_precision(make):
+    """The pair is that of the same logits in float32."""
+    estimate = jax.jit(fsb.value_and_grad(make(), table_loss([0.5, 1.0, 0.0, -2.0, 4.0])))
+    coarse = jnp.linspace(-3, 3, 320, dtype=jnp.bfloat16).reshape(64, 1, 5)
+    half, whole = (estimate(eta, KEY)[1] for eta in (coarse, coarse.astype(jnp.float32)))
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), whole, rtol=0.02, atol=1e-3)
 
 
 def test_refusals():
