@@ -3,9 +3,11 @@
 from fsb.estimators.arms import arms
 from fsb.estimators.average import average
 from fsb.estimators.bitflip import bitflip, ugc
+from fsb.estimators.carms import carms
 from fsb.estimators.darn import darn
 from fsb.estimators.debias import debias
 from fsb.estimators.disarm import arm, disarm
+from fsb.estimators.disarm_tree import disarm_sb, disarm_tree
 from fsb.estimators.double_cv import double_cv
 from fsb.estimators.exact import exact
 from fsb.estimators.fini import fini
@@ -39,10 +41,13 @@ __all__ = [
     "arms",
     "average",
     "bitflip",
+    "carms",
     "darn",
     "debias",
     "deterministic_st",
     "disarm",
+    "disarm_sb",
+    "disarm_tree",
     "double_cv",
     "exact",
     "fini",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,41 +54,59 @@ def arms(samples: int = 3) -> Estimator:
         raise FsbError(f"arms: samples={samples}: it must be at least 2")
 
     def estimate(site, change, key):
-        coupled = companions(site, key, samples)
-        changes = jax.vmap(change)(coupled)
-        changes = jnp.concatenate([jnp.zeros_like(changes[:1]), changes])  # first, the run's
-        bits = site.dist.decode(jnp.concatenate([site.z[None], coupled]))
-        terms = jax.vmap(weigh)(
-            changes - changes.mean(0, keepdims=True), bits - jax.nn.sigmoid(site.eta)[None]
-        )
-        return terms.sum(0) / (samples - 1) * debias(site.eta, samples)
+        return of_companions(site, change, key, samples)
 
     return layerwise("arms", estimate, Bernoulli)
 
 
+def of_companions(site: Site, change: Callable[[Array], Array], key: Array, samples: int) -> Array:
+    """The estimate at one Boolean site."""
+    coupled = companions(site, key, samples)
+    changes = changes_of_all(change, coupled)
+    bits = site.dist.decode(jnp.concatenate([site.z[None], coupled]))
+    terms = jax.vmap(weigh)(
+        changes - changes.mean(0, keepdims=True), bits - jax.nn.sigmoid(site.eta)[None]
+    )
+    return terms.sum(0) / (samples - 1) * debias(site.eta, samples)
+
+
+def changes_of_all(change: Callable[[Array], Array], coupled: Array) -> Array:
+    """The changes [n, B] of the losses at all samples, of which the first is the run's."""
+    changes = jax.vmap(change)(coupled)
+    return jnp.concatenate([jnp.zeros_like(changes[:1]), changes])
+
+
 def companions(site: Site, key: Array, samples: int) -> Array:
-    """n - 1 values [n - 1, B, D...] coupled with the value of a sampled site.
+    """n - 1 values [n - 1, B, D...] coupled with the value of a sampled site."""
+    own_key = jax.random.fold_in(site_key(key, site.name), samples)
+    others = coupled_noise(site.noise, site.eta, own_key, samples)
+    return jax.vmap(site.dist.from_noise, (0, None))(others, site.eta)
+
+
+def coupled_noise(u: Any, eta: Array, key: Array, samples: int) -> Array:
+    """n - 1 uniform numbers [n - 1, ...] coupled with u [...], for bits of logits eta [...].
 
     Given d_1, the remaining entries are a Dirichlet(1, ..., 1) of length n - 1 scaled by 1 - d_1,
     so the noise of the run can serve as the first uniform number.
     """
-    u: Any = site.noise
-    upside_down = site.eta >= 0
+    upside_down = eta >= 0
     first = jnp.where(upside_down, 1 - u, u) ** (1 / (samples - 1))  # 1 - d_1
-    own_key = jax.random.fold_in(site_key(key, site.name), samples)
-    v = uniform(own_key, (samples - 1, *u.shape), u.dtype) + 0.5 * jnp.finfo(u.dtype).eps
+    v = uniform(key, (samples - 1, *u.shape), u.dtype) + 0.5 * jnp.finfo(u.dtype).eps
     rest = -jnp.log(v)
     others = (1 - first[None] * rest / rest.sum(0, keepdims=True)) ** (samples - 1)
     flipped = jnp.where(upside_down[None], 1 - others, others)
-    below_one = jnp.minimum(flipped, 1 - jnp.finfo(u.dtype).eps)  # so that p = 1 gives high
-    return jax.vmap(site.dist.from_noise, (0, None))(below_one, site.eta)
+    return jnp.minimum(flipped, 1 - jnp.finfo(u.dtype).eps)  # so that p = 1 gives high
 
 
 def debias(eta: Array, samples: int) -> Array:
     """p (1 - p) / (p - P11), within [1/2, 1].
 
-    Symmetric in p and 1 - p. With m = min(p, 1 - p), P11 = m max(0, 2 - m^(-1/(n-1)))^(n-1);
-    cancelling m avoids 0/0.
+    Symmetric in p and 1 - p. With m = min(p, 1 - p), cancelling m avoids 0/0.
     """
     m = jax.nn.sigmoid(-jnp.abs(eta))
-    return (1 - m) / (1 - jnp.maximum(0, 2 - m ** (-1 / (samples - 1))) ** (samples - 1))
+    return (1 - m) / (1 - second(m, samples))
+
+
+def second(p: Array, samples: int) -> Array:
+    """P11 / p = max(0, 2 - p^(-1/(n-1)))^(n-1), for p <= 1/2: of a second sample given a first."""
+    return jnp.maximum(0, 2 - p ** (-1 / (samples - 1))) ** (samples - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -76,12 +77,15 @@ def disarm_weight(u: Array, z: Array, other: Array, eta: Array, dist: Bernoulli)
 
 def antithetic(name: str, weight: Callable[..., Array]) -> Estimator:
     """The estimator g = (f(z') - f(z)) weight(u, z, z', eta, dist), layer by layer."""
+    return layerwise(name, partial(of_pair, weight), Bernoulli)
 
-    def estimate(site, change, key):
-        u, other = antithesis(site)
-        return weigh(change(other), weight(u, site.z, other, site.eta, site.dist))
 
-    return layerwise(name, estimate, Bernoulli)
+def of_pair(
+    weight: Callable[..., Array], site: Site, change: Callable[[Array], Array], key: Array
+) -> Array:
+    """g = (f(z') - f(z)) weight(u, z, z', eta, dist) at one site."""
+    u, other = antithesis(site)
+    return weigh(change(other), weight(u, site.z, other, site.eta, site.dist))
 
 
 def antithesis(site: Site) -> tuple[Array, Array]:

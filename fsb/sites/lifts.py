@@ -34,8 +34,9 @@ def scan(
     Estimators: local ones, and those that weigh scores (``reinforce``, ``nvil``, ``rloo``,
     ``vimco``, ``muprop``, ``double_cv``, ``rodeo``, ``multi_sample``), cost what they cost for one
     site. Those that change the value of one site and run what lies below again (``disarm``,
-    ``arm``, ``arms``, ``bitflip``, ``ugc``, ``local_expectation``, ``rebar``, ``relax``) do so for
-    each turn, so that their cost grows with T squared.
+    ``disarm_tree``, ``disarm_sb``, ``arm``, ``arms``, ``carms``, ``bitflip``, ``ugc``,
+    ``local_expectation``, ``rebar``, ``relax``) do so for each turn, so that their cost
+    grows with T squared.
 
     Args:
       body: ``body(carry, x, sample) -> (carry, y)``; it must use the ``sample`` that it is given.

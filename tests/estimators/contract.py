@@ -139,6 +139,7 @@ def estimate(estimator, loss):
 
 
 BOTH = ("Bernoulli", "Categorical")
+CATEGORICAL = ("Categorical",)  # and at Boolean sites as a row above, bit for bit
 EVERY_FAMILY = (*BOTH, "Normal")
 EVERY_LOSS = tuple(o.LOSSES)
 LINEAR = ("linear",)
@@ -206,6 +207,9 @@ ROWS = (
     unbiased("arm", fsb.arm, draws_needed=2**17),
     unbiased("disarm", fsb.disarm, draws_needed=2**17),
     unbiased("arms", fsb.arms, draws_needed=2**16),
+    unbiased("disarm_tree", fsb.disarm_tree, draws_needed=2**15, serves=CATEGORICAL),
+    unbiased("disarm_sb", fsb.disarm_sb, draws_needed=2**15, serves=CATEGORICAL, variant=True),
+    unbiased("carms", fsb.carms, draws_needed=2**14, serves=CATEGORICAL),
     unbiased("bitflip", fsb.bitflip, draws_needed=2**17),
     unbiased("ugc", fsb.ugc, draws_needed=2**17),
     unbiased("local_expectation", fsb.local_expectation, draws_needed=2**14, serves=BOTH),
