@@ -14,7 +14,11 @@ from fsb.estimators.fourier_series import fourier_series
 from fsb.estimators.foust import foust
 from fsb.estimators.gst import gst
 from fsb.estimators.gumbel_rao import gumbel_rao
-from fsb.estimators.gumbel_softmax import gumbel_softmax, st_gumbel_softmax
+from fsb.estimators.gumbel_softmax import (
+    decoupled_st_gumbel_softmax,
+    gumbel_softmax,
+    st_gumbel_softmax,
+)
 from fsb.estimators.local import local
 from fsb.estimators.local_expectation import local_expectation
 from fsb.estimators.multi_sample import multi_sample
@@ -41,6 +45,7 @@ __all__ = [
     "bitflip",
     "darn",
     "debias",
+    "decoupled_st_gumbel_softmax",
     "deterministic_st",
     "disarm",
     "double_cv",

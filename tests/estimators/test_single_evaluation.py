@@ -226,6 +226,19 @@ def test_samples_lower_the_variance_of_gumbel_rao():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dist", [fsb.Bernoulli(-0.25, 1.0), fsb.Categorical()])
+def test_decoupled_temperatures_divide_the_logits_alone(dist):
+    """The draw is that of eta / 2; the slope is that of temperature 1 at eta / 0.7."""
+    eta, g = jnp.float32(RNG.normal(size=(2, 200, 3)))
+    noise = dist.noise(jax.random.key(3), eta)
+    z, slopes = pulled(fsb.decoupled_st_gumbel_softmax(2.0, 0.7), dist, noise, eta, g)
+    np.testing.assert_array_equal(z, dist.from_noise(noise, eta / 2))
+    assert (z != dist.from_noise(noise, eta)).any()
+    _, at_one = pulled(fsb.st_gumbel_softmax(1.0), dist, noise, eta / 0.7, g)
+    np.testing.assert_allclose(slopes, at_one / 0.7, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
 def test_deterministic_straight_through_takes_the_most_probable_value():
     eta = jnp.float32(RNG.normal(size=(6, 2, 4)))
 
@@ -263,6 +276,8 @@ def test_certain_units_in_every_setting():
         (lambda: fsb.darn("median"), "centre: unknown 'median'"),
         (lambda: fsb.reinmax(0.0), "temperature=0.0"),
         (lambda: fsb.gumbel_rao(-1.0), "temperature=-1.0"),
+        (lambda: fsb.decoupled_st_gumbel_softmax(0.0), "forward_temperature=0.0"),
+        (lambda: fsb.decoupled_st_gumbel_softmax(1.0, -1.0), "backward_temperature=-1.0"),
         (lambda: fsb.gumbel_rao(samples=0), "samples=0"),
         (lambda: fsb.gumbel_rao(nodes=0), "nodes=0"),
         (lambda: fsb.gst(math.inf), "temperature=inf"),

@@ -14,6 +14,7 @@ KEY = jax.random.key(5)
 MAKE = {
     "gumbel_softmax": fsb.gumbel_softmax,
     "st_gumbel_softmax": fsb.st_gumbel_softmax,
+    "decoupled_st_gumbel_softmax": lambda tau: fsb.decoupled_st_gumbel_softmax(tau, tau),
     "gumbel_rao": fsb.gumbel_rao,
     "reinmax": fsb.reinmax,
     "gst": fsb.gst,
