@@ -19,6 +19,7 @@ from fsb.estimators.gumbel_softmax import (
     gumbel_softmax,
     st_gumbel_softmax,
 )
+from fsb.estimators.iw_disarm import iw_disarm
 from fsb.estimators.local import local
 from fsb.estimators.local_expectation import local_expectation
 from fsb.estimators.multi_sample import multi_sample
@@ -57,6 +58,7 @@ __all__ = [
     "gst",
     "gumbel_rao",
     "gumbel_softmax",
+    "iw_disarm",
     "local",
     "local_expectation",
     "multi_sample",

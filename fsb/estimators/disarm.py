@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.distributions import Bernoulli
-from fsb.estimators._attach import layerwise, weigh
+from fsb.estimators._attach import LayerEstimate, layerwise, weigh
 from fsb.estimators.local import mean_slope
 from fsb.sites import Site
 from fsb.types import Array, Estimator
@@ -76,12 +76,17 @@ def disarm_weight(u: Array, z: Array, other: Array, eta: Array, dist: Bernoulli)
 
 def antithetic(name: str, weight: Callable[..., Array]) -> Estimator:
     """The estimator g = (f(z') - f(z)) weight(u, z, z', eta, dist), layer by layer."""
+    return layerwise(name, of_pair(weight), Bernoulli)
+
+
+def of_pair(weight: Callable[..., Array]) -> LayerEstimate:
+    """The estimate of ``antithetic`` at one layer."""
 
     def estimate(site, change, key):
         u, other = antithesis(site)
         return weigh(change(other), weight(u, site.z, other, site.eta, site.dist))
 
-    return layerwise(name, estimate, Bernoulli)
+    return estimate
 
 
 def antithesis(site: Site) -> tuple[Array, Array]:
