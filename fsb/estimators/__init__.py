@@ -31,6 +31,7 @@ from fsb.estimators.per_site import only, per_site
 from fsb.estimators.rebar import rebar, relax
 from fsb.estimators.reinforce import nvil, reinforce
 from fsb.estimators.reinmax import reinmax
+from fsb.estimators.reinmax_rao import reinmax_rao
 from fsb.estimators.rloo import rloo
 from fsb.estimators.rodeo import rodeo
 from fsb.estimators.st import deterministic_st, st
@@ -72,6 +73,7 @@ __all__ = [
     "rebar",
     "reinforce",
     "reinmax",
+    "reinmax_rao",
     "relax",
     "rloo",
     "rodeo",

@@ -216,6 +216,11 @@ def expected_relaxed(temperature, eta, z, log2_draws=13, more=0.0):
     return mean[index.reshape(z.shape[:-1])]
 
 
+def reinmax_rao(temperature, eta, z):
+    midpoint = np.log((softmax(eta) + z) / 2)
+    return 2 * expected_relaxed(temperature, midpoint, z) - mean_jacobian(eta, z) / 2
+
+
 def decoupled(forward, backward, eta, z):
     """Mean given the draw of argmax(eta / forward + noise), of softmax(eta / backward + noise)."""
     more = forward / backward - 1

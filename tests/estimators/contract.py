@@ -101,10 +101,11 @@ def boolean(name, make, slope, exact_for=(), **fields):
     return Row(name, make, "hard", o.hard, slope, exact_for, **fields)
 
 
-def rao_row(name, make, temperature, **fields):
-    """One whose mean given the draw is that of the relaxed derivative."""
-    jacobian = partial(c.expected_relaxed, temperature)
-    slope = partial(o.expected_relaxed_slope, temperature)
+def rao_row(
+    name, make, temperature, jacobian=c.expected_relaxed, slope=o.expected_relaxed_slope, **fields
+):
+    """One whose mean given the draw is that of the relaxed derivative, or made of it."""
+    jacobian, slope = partial(jacobian, temperature), partial(slope, temperature)
     row = discrete(f"{name}-{temperature}", partial(make, temperature), jacobian, slope=slope)
     return row._replace(categorical=row.categorical._replace(is_mean=True), **fields)
 
@@ -217,6 +218,7 @@ ROWS = (
     decoupled_row(2.0, 0.7),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
+    rao_row("reinmax_rao", fsb.reinmax_rao, 0.7, c.reinmax_rao, o.midpoint_slope),
     Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS, serves=BOTH),
     Row("pathwise", fsb.pathwise, "hard", None, None, serves=("Normal",)),
     Row("fourier_exact", fsb.fourier_exact, "hard", None, None, serves=("Normal",)),

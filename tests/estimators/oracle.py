@@ -253,6 +253,13 @@ def expected_relaxed_slope(temperature, eta, z, encoding):
     return (weight * same * slope).sum(-1) / (weight * same).sum(-1)
 
 
+def midpoint_slope(temperature, eta, z, encoding):
+    """ReinMax with the mean relaxed slope at the midpoint, q = (p + bit) / 2."""
+    q = (sigmoid(eta) + (z > sum(encoding) / 2)) / 2
+    smoothed = expected_relaxed_slope(temperature, np.log(q / (1 - q)), z, encoding)
+    return 2 * smoothed - mean_slope(eta, z, encoding) / 2
+
+
 def decoupled_slope(forward, backward, eta, z, encoding):
     """Mean of L v (1 - v) / backward, v = sigmoid(eta / backward + noise), over what draws z."""
     low, high = encoding

@@ -17,6 +17,7 @@ MAKE = {
     "decoupled_st_gumbel_softmax": lambda tau: fsb.decoupled_st_gumbel_softmax(tau, tau),
     "gumbel_rao": fsb.gumbel_rao,
     "reinmax": fsb.reinmax,
+    "reinmax_rao": fsb.reinmax_rao,
     "gst": fsb.gst,
     "foust": fsb.foust,
     "foust gamma": lambda gamma: fsb.foust(0.1, gamma),

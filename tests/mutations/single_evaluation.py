@@ -5,13 +5,14 @@ NOISY = "estimators/test_categorical_means.py -k noisy_ones"
 BOOLEAN = "estimators/test_means.py -k three_layers"
 FAMILY = "estimators/test_single_evaluation.py"
 
-LOCAL, DARN, ZGR, REINMAX, GST, RAO, MVE, GS, ST = (
+LOCAL, DARN, ZGR, REINMAX, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
     f"estimators/{name}.py"
     for name in (
         "local",
         "darn",
         "zgr",
         "reinmax",
+        "reinmax_rao",
         "gst",
         "gumbel_rao",
         "mve",
@@ -87,6 +88,21 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "dist.perturb(drawn.extra, eta)", f"{NOISY} and rao"),
     ("Gumbel-Rao: one draw for all samples", RAO, "(*units, samples, k), own.dtype)",
      "(*units, 1, k), own.dtype)", f"{FAMILY} -k samples_lower"),
+    ("ReinMax-Rao: factor 2 forgotten", REINMAX_RAO, "return 2 * smoothed", "return smoothed",
+     f"{FAMILY} -k bias_of"),
+    ("ReinMax-Rao: straight-through dropped", REINMAX_RAO,
+     " - 0.5 * MEAN_PULLS[family](g, drawn, dist)", "", f"{FAMILY} -k bias_of"),
+    ("ReinMax-Rao: straight-through at the midpoint", REINMAX_RAO,
+     "MEAN_PULLS[family](g, drawn, dist)", "MEAN_PULLS[family](g, at_midpoint, dist)",
+     f"{FAMILY} -k bias_of"),
+    ("ReinMax-Rao: the mean for the midpoint", REINMAX_RAO, "rao[family](g, at_midpoint, dist)",
+     "rao[family](g, drawn, dist)", f"{FAMILY} -k bias_of"),
+    ("ReinMax-Rao, Boolean: the draw for the midpoint", REINMAX_RAO,
+     "jnp.log1p(jax.nn.sigmoid(log_odds))", "0", f"{FAMILY} -k bias_of"),
+    ("ReinMax-Rao, categorical: the midpoint not moved to the draw", REINMAX_RAO,
+     "jnp.log(hard))", "jnp.log(0 * hard))", f"{NOISY} and reinmax_rao"),
+    ("ReinMax-Rao: a certain unit loses its accuracy", REINMAX_RAO, "jax.nn.softplus(log_odds)",
+     "-jnp.log(1 - jax.nn.sigmoid(log_odds))", f"{FAMILY} -k bias_of"),
     ("Gumbel-Rao, Boolean: p for 1 - p", RAO, "c * w * other / (other + p * w) ** 2",
      "c * w * p / (p + other * w) ** 2", f"{BOOLEAN} and rao"),
     ("Gumbel-Rao, Boolean: temperature of the nodes", RAO, "** temperature, 1e-18",
