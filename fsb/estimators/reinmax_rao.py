@@ -30,10 +30,11 @@ def reinmax_rao(temperature: float = 1.0, samples: int = 10, nodes: int = 24) ->
 
     What is averaged is the noise of a relaxation at q, given that it draws z. ``reinmax``, with
     J(q) in place of the expectation, has no such noise: this is not its mean given the sample, but
-    another function of the sample, with less variance and a bias of its own.
+    another estimator, with a bias of its own.
 
-    Categorical units use the mean over ``samples`` draws of zeta given z. Boolean units use the
-    integral of ``gumbel_rao``, by quadrature with ``nodes`` nodes, at the logit of q.
+    Categorical units use the mean over ``samples`` draws of zeta given z, whose noise it keeps.
+    Boolean units use the integral of ``gumbel_rao`` at the logit of q, by quadrature with ``nodes``
+    nodes.
 
     Biased even for linear losses, where ``reinmax(1.0)`` is not, as the relaxation is (see
     ``gumbel_softmax``). The mean for a linear loss of a Boolean unit, over the gradient, by
