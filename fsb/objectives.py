@@ -62,7 +62,8 @@ def sampled_elbo() -> Objective:
     .. math:: \log p(x, z) - \log q(z \mid x), \quad z \sim q
 
     Has the mean of ``elbo`` and more variance. Required by the estimators of multi-sample bounds
-    (``vimco``, ``multi_sample``), which turn it into the importance-weighted bound of n runs.
+    (``vimco``, ``iw_disarm``, ``multi_sample``), which turn it into the importance-weighted bound
+    of n runs.
     """
     return lambda evidence, step=None: -log_weight(evidence)
 

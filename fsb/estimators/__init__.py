@@ -16,7 +16,12 @@ from fsb.estimators.fourier_series import fourier_series
 from fsb.estimators.foust import foust
 from fsb.estimators.gst import gst
 from fsb.estimators.gumbel_rao import gumbel_rao
-from fsb.estimators.gumbel_softmax import gumbel_softmax, st_gumbel_softmax
+from fsb.estimators.gumbel_softmax import (
+    decoupled_st_gumbel_softmax,
+    gumbel_softmax,
+    st_gumbel_softmax,
+)
+from fsb.estimators.iw_disarm import iw_disarm
 from fsb.estimators.local import local
 from fsb.estimators.local_expectation import local_expectation
 from fsb.estimators.multi_sample import multi_sample
@@ -28,6 +33,7 @@ from fsb.estimators.per_site import only, per_site
 from fsb.estimators.rebar import rebar, relax
 from fsb.estimators.reinforce import nvil, reinforce
 from fsb.estimators.reinmax import reinmax
+from fsb.estimators.reinmax_rao import reinmax_rao
 from fsb.estimators.rloo import rloo
 from fsb.estimators.rodeo import rodeo
 from fsb.estimators.st import deterministic_st, st
@@ -44,6 +50,7 @@ __all__ = [
     "carms",
     "darn",
     "debias",
+    "decoupled_st_gumbel_softmax",
     "deterministic_st",
     "disarm",
     "disarm_sb",
@@ -57,6 +64,7 @@ __all__ = [
     "gst",
     "gumbel_rao",
     "gumbel_softmax",
+    "iw_disarm",
     "local",
     "local_expectation",
     "multi_sample",
@@ -70,6 +78,7 @@ __all__ = [
     "rebar",
     "reinforce",
     "reinmax",
+    "reinmax_rao",
     "relax",
     "rloo",
     "rodeo",

@@ -24,6 +24,8 @@ from fsb.sites import (
 )
 from fsb.types import Array, Aux, Estimator, Eta, Run
 
+LayerEstimate = Callable[[Site, Callable[[Array], Array], Array], Array]
+
 
 @jax.custom_vjp
 def attach(losses: Array, eta: Eta, g: Eta) -> Array:
@@ -122,7 +124,7 @@ def branch(
 
 def layerwise(
     name: str,
-    estimate: Callable[[Site, Callable[[Array], Array], Array], Array],
+    estimate: LayerEstimate,
     *families: type,
     shared: bool = True,
 ) -> Estimator:
@@ -146,17 +148,23 @@ def layerwise(
     def surrogate(run, control, state, key):
         losses, sites = run(ancestral(key))
         serve_batch(name, losses, sites, shared)
-
-        below = ancestral(key)
-
-        def at_layer(layer, site):
-            def at_turn(site, turn, key):
-                change = lambda z: branch(run, sites, layer, turn, z, below) - losses
-                return estimate(site, change, key)
-
-            return each_turn(site, key, at_turn)
-
-        estimates = [at_layer(*pair) for pair in enumerate(sites)]
+        estimates = estimates_of_layers(run, losses, sites, key, estimate)
         return attach_all(losses, sites, estimates), Aux(0.0, state, {})
 
     return Estimator(init, surrogate)
+
+
+def estimates_of_layers(
+    run: Run, losses: Array, sites: tuple[Site, ...], key: Array, estimate: LayerEstimate
+) -> list[Array]:
+    """The estimate at every site of a run with this key: see ``layerwise``."""
+    below = ancestral(key)
+
+    def at_layer(layer, site):
+        def at_turn(site, turn, key):
+            change = lambda z: branch(run, sites, layer, turn, z, below) - losses
+            return estimate(site, change, key)
+
+        return each_turn(site, key, at_turn)
+
+    return [at_layer(*pair) for pair in enumerate(sites)]

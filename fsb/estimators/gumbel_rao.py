@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,14 @@ from fsb.constraints import known
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import noise_dtype
 from fsb.errors import FsbError
-from fsb.estimators.local import Drawn, check_temperature, plain_noise, pretend, softmax_pull
+from fsb.estimators.local import (
+    Drawn,
+    Pull,
+    check_temperature,
+    plain_noise,
+    pretend,
+    softmax_pull,
+)
 from fsb.types import Array, Estimator
 
 
@@ -60,17 +68,20 @@ def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> 
     >>> abs(rao / darn - 1) < 0.002
     True
     """
-    check_temperature(temperature)
-    for name, count in (("samples", samples), ("nodes", nodes)):
-        if count < 1:
-            raise FsbError(f"gumbel_rao: {name}={count}: it must be at least 1")
-    quadrature = conditional_quadrature(temperature, nodes)
+    check_settings("gumbel_rao", temperature, samples, nodes)
+    pulls = conditional_pulls(temperature, nodes)
+    return pretend("gumbel_rao", pulls, draw_with_more_noise, conditional_noise(samples))
 
-    def boolean(g, drawn, dist):
-        log_odds = (2 * dist.decode(drawn.hard) - 1) * drawn.eta
-        log_odds = log_odds.astype(noise_dtype(log_odds))
-        p, other = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
-        return g * dist.span * sum(c * w * other / (other + p * w) ** 2 for c, w in quadrature)
+
+def check_settings(name: str, temperature: float, samples: int, nodes: int) -> None:
+    check_temperature(temperature)
+    for what, count in (("samples", samples), ("nodes", nodes)):
+        if count < 1:
+            raise FsbError(f"{name}: {what}={count}: it must be at least 1")
+
+
+def conditional_noise(samples: int) -> Callable:
+    """The noise of the draw; for categorical units also that of ``samples`` logits given it."""
 
     def noise(key, eta, dist):
         own = plain_noise(key, eta, dist)
@@ -79,16 +90,30 @@ def gumbel_rao(temperature: float = 0.5, samples: int = 10, nodes: int = 24) -> 
         *units, k = eta.shape
         return own, jax.random.gumbel(jax.random.fold_in(key, 1), (*units, samples, k), own.dtype)
 
-    def draw(noise, eta, dist):
-        z = dist.from_noise(noise[0], eta)
-        return z, z, noise[1]
+    return noise
+
+
+def draw_with_more_noise(noise, eta, dist):
+    z = dist.from_noise(noise[0], eta)
+    return z, z, noise[1]
+
+
+def conditional_pulls(temperature: float, nodes: int) -> dict[type, Pull]:
+    """The mean given the draw of J(softmax(zeta / tau)) g / tau, zeta = ``drawn.eta`` + noise."""
+    quadrature = conditional_quadrature(temperature, nodes)
+
+    def boolean(g, drawn, dist):
+        log_odds = (2 * dist.decode(drawn.hard) - 1) * drawn.eta
+        log_odds = log_odds.astype(noise_dtype(log_odds))
+        p, other = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
+        return g * dist.span * sum(c * w * other / (other + p * w) ** 2 for c, w in quadrature)
 
     def categorical(g: Array, drawn: Drawn, dist: Categorical) -> Array:
         eta, hard, g = (jnp.expand_dims(x, -2) for x in (drawn.eta, drawn.hard, g))
         v = dist.soften(dist.conditional(drawn.extra, eta, hard), temperature)
         return softmax_pull(v, g).mean(-2) / temperature
 
-    return pretend("gumbel_rao", {Bernoulli: boolean, Categorical: categorical}, draw, noise)
+    return {Bernoulli: boolean, Categorical: categorical}
 
 
 def conditional_quadrature(temperature: float, nodes: int) -> list[tuple[float, Any]]:

@@ -83,6 +83,61 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
     return pretend("st_gumbel_softmax", relaxed_pulls(temperature), draw)
 
 
+def decoupled_st_gumbel_softmax(
+    forward_temperature: float = 1.0, backward_temperature: float = 1.0
+) -> Estimator:
+    r"""Decoupled straight-through Gumbel-Softmax: a temperature for the draw, one for the slope.
+
+    With the same logistic noise l in both,
+
+    .. math:: z = \text{low} + L\,[\eta/\tau_f + l > 0], \quad
+        \bar\eta = g \, L \, v (1 - v)/\tau_b, \quad v = \sigma(\eta/\tau_b + l).
+
+    Categorical units, with Gumbel noise: z is the one-hot argmax of eta / tau_f + noise, and
+    eta_bar = (diag(v) - v v^T) g / tau_b with v = softmax(eta / tau_b + noise).
+
+    A temperature divides the logits here and not the noise. (In ``st_gumbel_softmax`` it divides
+    both, so that a hard draw does not depend on it.) Hence z is a draw of the distribution with the
+    logits eta / tau_f: more even for tau_f > 1, more certain for tau_f < 1. With tau_f = 1 the
+    draws are those of the model. With any other the loss, and its value, are those of the model
+    with tempered units, while a ``log_prob`` or an entropy in the loss is still that of eta.
+
+    Biased even for linear losses. With tau_f = tau_b = tau it is ``st_gumbel_softmax(1.0)`` at
+    eta / tau, differentiated in eta. One evaluation of the loss.
+
+    Source: Shah, Yan, Mozer & Liu 2024 (Improving Discrete Optimisation Via Decoupled
+    Straight-Through Gumbel-Softmax), arXiv:2410.13331, version 1.
+
+    Args:
+      forward_temperature: tau_f > 0.
+      backward_temperature: tau_b > 0.
+
+    Raises:
+      FsbError: if a temperature is not positive and finite.
+
+    >>> import jax, jax.numpy as jnp, fsb
+    >>> loss = lambda eta, sample: sample("b", fsb.Bernoulli(), eta).sum(-1)
+    >>> eta = jnp.full((20_000, 1), 2.0)
+    >>> for tau_f in (1.0, 4.0):  # the draws are those of the logit 2 / tau_f
+    ...     estimator = fsb.decoupled_st_gumbel_softmax(tau_f)
+    ...     value, _ = fsb.value_and_grad(estimator, loss)(eta, jax.random.key(0))
+    ...     print(bool(abs(value - jax.nn.sigmoid(2.0 / tau_f)) < 0.01))
+    True
+    True
+    """
+    check_temperature(forward_temperature, "forward_temperature")
+    check_temperature(backward_temperature, "backward_temperature")
+
+    def draw(noise, eta, dist):
+        forward, backward = (
+            (eta / tau).astype(eta.dtype) for tau in (forward_temperature, backward_temperature)
+        )
+        hard = dist.from_noise(noise, forward)
+        return hard, hard, softened(noise, backward, dist, 1.0)
+
+    return pretend("decoupled_st_gumbel_softmax", relaxed_pulls(backward_temperature), draw)
+
+
 def relaxed_pulls(temperature):
     """L v (1 - v) / tau for a relaxed value low + L v; J(v) / tau for categorical units."""
 

@@ -145,6 +145,6 @@ def softmax_pull(p: Array, g: Array) -> Array:
     return p * (g - (p * g).sum(-1, keepdims=True))
 
 
-def check_temperature(temperature: float) -> None:
+def check_temperature(temperature: float, name: str = "temperature") -> None:
     if known(temperature) and not (temperature > 0 and math.isfinite(temperature)):
-        raise FsbError(f"temperature={temperature}: it must be positive and finite")
+        raise FsbError(f"{name}={temperature}: it must be positive and finite")

@@ -34,7 +34,8 @@ def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
 
     Args:
       estimator: such as ``st``, ``nvil`` or ``muprop``; see also ``vimco``, which has less variance
-        than ``nvil`` here, as it knows how the runs are combined.
+        than ``nvil`` here, and ``iw_disarm``, which has less than ``disarm``: they know how the
+        runs are combined.
       samples: m >= 1.
 
     Raises:

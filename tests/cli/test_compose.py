@@ -247,7 +247,7 @@ GOOD = [
     ("max_steps=2e4 bound_samples=[] devices=2 logger=wandb", 1),
     ("model=linear_vae model.layers=3", 1),
     ("estimator=st --multirun optimizer.learning_rate=1e-4,2e-4", 2),
-    ("-m estimator=glob(*softmax) seed=range(3)", 6),
+    ("-m estimator=glob(*softmax) seed=range(3)", 9),
     ("--cfg job seed=1", 1),
     ("hydra.searchpath=[file:///] seed=1", 1),
 ]

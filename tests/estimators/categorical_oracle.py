@@ -196,8 +196,11 @@ def relaxed(temperature, eta, z):
     return of_softmax(z) / temperature
 
 
-def expected_relaxed(temperature, eta, z, log2_draws=13):
-    """Mean of the relaxed Jacobian given the draw: exponential races won by the drawn value."""
+def expected_relaxed(temperature, eta, z, log2_draws=13, more=0.0):
+    """Mean of the relaxed Jacobian given the draw: exponential races won by the drawn value.
+
+    ``more`` times eta is added to the noisy logits, once the race has been run.
+    """
     k = eta.shape[-1]
     cases, index = np.unique(
         np.concatenate([eta, z], -1).reshape(-1, 2 * k), axis=0, return_inverse=True
@@ -207,10 +210,21 @@ def expected_relaxed(temperature, eta, z, log2_draws=13):
     wait = -np.log1p(-u)  # standard exponential
     first = (wait * drawn).sum(-1, keepdims=True)
     time = first + (1 - drawn) * wait / softmax(eta)
-    v = softmax(-np.log(time) / temperature)
+    v = softmax((more * eta - np.log(time)) / temperature)
     mean = np.stack([v_case.T @ v_case / len(v_case) for v_case in v])
     mean = (v.mean(1)[..., None] * np.eye(k) - mean) / temperature
     return mean[index.reshape(z.shape[:-1])]
+
+
+def reinmax_rao(temperature, eta, z):
+    midpoint = np.log((softmax(eta) + z) / 2)
+    return 2 * expected_relaxed(temperature, midpoint, z) - mean_jacobian(eta, z) / 2
+
+
+def decoupled(forward, backward, eta, z):
+    """Mean given the draw of argmax(eta / forward + noise), of softmax(eta / backward + noise)."""
+    more = forward / backward - 1
+    return expected_relaxed(1.0, eta / forward, z, more=more) / backward
 
 
 def exact_for_quadratics(eta, z):

@@ -1,7 +1,8 @@
 """One row for an estimator gives it every test of test_contract.py and test_means.py.
 
 A row: the factory, what the forward pass hands on ("hard": a draw; "thresholded"; "noisy" and
-"relaxed": not a value of the unit; "several": the mean of runs), the mean as an independent formula
+"relaxed": not a value of the unit; "tempered": a draw at another temperature; "several": the mean
+of runs), the mean as an independent formula
 (the true gradient for an unbiased one), the distributions it serves and the losses of one layer
 that it is exact for; for a local estimator of categorical units its formula there.
 """
@@ -100,12 +101,28 @@ def boolean(name, make, slope, exact_for=(), **fields):
     return Row(name, make, "hard", o.hard, slope, exact_for, **fields)
 
 
-def rao_row(name, make, temperature, **fields):
-    """One whose mean given the draw is that of the relaxed derivative."""
-    jacobian = partial(c.expected_relaxed, temperature)
-    slope = partial(o.expected_relaxed_slope, temperature)
+def rao_row(
+    name, make, temperature, jacobian=c.expected_relaxed, slope=o.expected_relaxed_slope, **fields
+):
+    """One whose mean given the draw is that of the relaxed derivative, or made of it."""
+    jacobian, slope = partial(jacobian, temperature), partial(slope, temperature)
     row = discrete(f"{name}-{temperature}", partial(make, temperature), jacobian, slope=slope)
     return row._replace(categorical=row.categorical._replace(is_mean=True), **fields)
+
+
+def decoupled_row(forward, backward):
+    """Two temperatures, of the draws and of the slopes."""
+    make = partial(fsb.decoupled_st_gumbel_softmax, forward, backward)
+    jacobian = partial(c.decoupled, forward, backward)
+    slope = partial(o.decoupled_slope, forward, backward)
+    name = f"decoupled_st_gumbel_softmax-{forward}-{backward}"
+    row = discrete(name, make, jacobian, slope=slope, slope_is_mean=True)
+    weights = lambda eta: c.softmax(eta / forward)
+    return row._replace(
+        draws=partial(o.tempered, forward),
+        forward="tempered",
+        categorical=row.categorical._replace(weights=weights, is_mean=True),
+    )
 
 
 def thresholded_row(name, derivative, slope, jacobian, exact_for=()):
@@ -199,8 +216,10 @@ ROWS = (
     boolean("template", template, o.mixed_slope, LINEAR),
     relaxed_row(0.5),
     rao_row("st_gumbel_softmax", fsb.st_gumbel_softmax, 0.5, slope_is_mean=True),
+    decoupled_row(2.0, 0.7),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
+    rao_row("reinmax_rao", fsb.reinmax_rao, 0.7, c.reinmax_rao, o.midpoint_slope),
     Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS, serves=BOTH),
     Row("pathwise", fsb.pathwise, "hard", None, None, serves=("Normal",)),
     Row("fourier_exact", fsb.fourier_exact, "hard", None, None, serves=("Normal",)),

@@ -203,6 +203,11 @@ def relaxed(temperature, eta, encoding, nodes=12, cut=None):
     return density * w[1], np.broadcast_to(low + (high - low) * v, (*eta.shape, v.size))
 
 
+def tempered(temperature, eta, encoding):
+    """Draws of the logits over the temperature."""
+    return hard(eta / temperature, encoding)
+
+
 def legendre(start, end, nodes):
     """Gauss-Legendre quadrature on [start, end]: nodes and weights."""
     x, w = np.polynomial.legendre.leggauss(nodes)
@@ -246,3 +251,21 @@ def expected_relaxed_slope(temperature, eta, z, encoding):
     same = (values > centre) == (z > centre)[..., None]
     slope = relaxed_slope(temperature, None, values, encoding)
     return (weight * same * slope).sum(-1) / (weight * same).sum(-1)
+
+
+def midpoint_slope(temperature, eta, z, encoding):
+    """ReinMax with the mean relaxed slope at the midpoint, q = (p + bit) / 2."""
+    q = (sigmoid(eta) + (z > sum(encoding) / 2)) / 2
+    smoothed = expected_relaxed_slope(temperature, np.log(q / (1 - q)), z, encoding)
+    return 2 * smoothed - mean_slope(eta, z, encoding) / 2
+
+
+def decoupled_slope(forward, backward, eta, z, encoding):
+    """Mean of L v (1 - v) / backward, v = sigmoid(eta / backward + noise), over what draws z."""
+    low, high = encoding
+    cut, is_high = sigmoid(-eta / forward), z > (low + high) / 2  # of the uniform number
+    start, end = np.where(is_high, cut, 0)[..., None], np.where(is_high, 1, cut)[..., None]
+    x, w = legendre(0, 1, 40)
+    u = start + (end - start) * x
+    v = sigmoid(eta[..., None] / backward + np.log(u / (1 - u)))
+    return (high - low) / backward * (v * (1 - v) * w).sum(-1)

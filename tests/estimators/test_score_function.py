@@ -495,7 +495,9 @@ def test_the_signal_leaves_one_run_out():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", [fsb.vimco(5), fsb.multi_sample(fsb.st(), 5)])
+@pytest.mark.parametrize(
+    "estimator", [fsb.vimco(5), fsb.iw_disarm(5), fsb.multi_sample(fsb.st(), 5)]
+)
 def test_the_value_is_the_importance_weighted_bound(estimator):
     model = vae((2, 2), BernoulliLikelihood(), layers=2, width=3, hidden=1)
     x = jnp.float32([[[0, 1], [1, 1]], [[1, 0], [0, 1]]])

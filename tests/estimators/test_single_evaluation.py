@@ -226,6 +226,38 @@ def test_samples_lower_the_variance_of_gumbel_rao():
 
 
 @pytest.mark.slow
+def test_the_bias_of_boolean_reinmax_rao():
+    """For a linear loss, over the gradient; to twice DARN at the midpoint as tau -> 0."""
+    log_odds = np.array([-4.0, 0.0, 4.0])
+    p = o.sigmoid(log_odds)
+
+    def mean(tau):
+        low, high = boolean_slopes(fsb.reinmax_rao(tau), log_odds)
+        return (p * high + (1 - p) * low) / (p * (1 - p))
+
+    np.testing.assert_allclose(mean(1.0), [2.53, 0.59, 2.53], atol=0.005)
+    np.testing.assert_allclose(mean(1e-3), 0.5, atol=1e-3)
+
+    rest = o.sigmoid(-12.0)  # of a unit that is nearly certain: no digit is lost
+    expected = 2 * expected_slope(0.5, np.log(2 / rest - 1)) - (1 - rest) * rest / 2
+    _, (high,) = boolean_slopes(fsb.reinmax_rao(0.5), np.array([12.0]))
+    np.testing.assert_allclose(high, expected, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dist", [fsb.Bernoulli(-0.25, 1.0), fsb.Categorical()])
+def test_decoupled_temperatures_divide_the_logits_alone(dist):
+    """The draw is that of eta / 2; the slope is that of temperature 1 at eta / 0.7."""
+    eta, g = jnp.float32(RNG.normal(size=(2, 200, 3)))
+    noise = dist.noise(jax.random.key(3), eta)
+    z, slopes = pulled(fsb.decoupled_st_gumbel_softmax(2.0, 0.7), dist, noise, eta, g)
+    np.testing.assert_array_equal(z, dist.from_noise(noise, eta / 2))
+    assert (z != dist.from_noise(noise, eta)).any()
+    _, at_one = pulled(fsb.st_gumbel_softmax(1.0), dist, noise, eta / 0.7, g)
+    np.testing.assert_allclose(slopes, at_one / 0.7, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
 def test_deterministic_straight_through_takes_the_most_probable_value():
     eta = jnp.float32(RNG.normal(size=(6, 2, 4)))
 
@@ -249,6 +281,7 @@ def test_certain_units_in_every_setting():
         fsb.mve(1e4),
         fsb.gst(0.7, "probability"),
         fsb.gumbel_rao(5.0),
+        fsb.reinmax_rao(0.5),
     ):
         for log_odds, drawn in ((np.array([1000, np.inf]), 1), (np.array([-1000, -np.inf]), 0)):
             np.testing.assert_array_equal(boolean_slopes(estimator, log_odds)[drawn], 0)
@@ -263,8 +296,11 @@ def test_certain_units_in_every_setting():
         (lambda: fsb.darn("median"), "centre: unknown 'median'"),
         (lambda: fsb.reinmax(0.0), "temperature=0.0"),
         (lambda: fsb.gumbel_rao(-1.0), "temperature=-1.0"),
+        (lambda: fsb.decoupled_st_gumbel_softmax(0.0), "forward_temperature=0.0"),
+        (lambda: fsb.decoupled_st_gumbel_softmax(1.0, -1.0), "backward_temperature=-1.0"),
         (lambda: fsb.gumbel_rao(samples=0), "samples=0"),
         (lambda: fsb.gumbel_rao(nodes=0), "nodes=0"),
+        (lambda: fsb.reinmax_rao(nodes=0), "reinmax_rao: nodes=0"),
         (lambda: fsb.gst(math.inf), "temperature=inf"),
         (lambda: fsb.gst(gap=-0.1), "gap=-0.1"),
         (lambda: fsb.gst(gap="wide"), "gap='wide'"),

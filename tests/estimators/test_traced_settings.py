@@ -14,8 +14,10 @@ KEY = jax.random.key(5)
 MAKE = {
     "gumbel_softmax": fsb.gumbel_softmax,
     "st_gumbel_softmax": fsb.st_gumbel_softmax,
+    "decoupled_st_gumbel_softmax": lambda tau: fsb.decoupled_st_gumbel_softmax(tau, tau),
     "gumbel_rao": fsb.gumbel_rao,
     "reinmax": fsb.reinmax,
+    "reinmax_rao": fsb.reinmax_rao,
     "gst": fsb.gst,
     "foust": fsb.foust,
     "foust gamma": lambda gamma: fsb.foust(0.1, gamma),

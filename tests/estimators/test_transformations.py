@@ -31,6 +31,7 @@ FAMILIES = {"pathwise": "Normal", "fourier_exact": "Normal", "fourier_series": "
 ARGUMENTS = {
     "average": lambda: fsb.average(fsb.disarm(), 2),
     "debias": lambda: fsb.debias(fsb.st()),
+    "iw_disarm": lambda: fsb.iw_disarm(2),
     "multi_sample": lambda: fsb.multi_sample(fsb.darn(), 2),
     "noise_operator": lambda: fsb.noise_operator(fsb.darn()),
     "switch": lambda: fsb.switch(fsb.st(), fsb.disarm(), 1),

@@ -10,6 +10,7 @@ BY_BITS, OF_COUPLED = f"{PAIRS} -k by_bits", f"{PAIRS} -k coupled_values"
 
 TREE, CARMS = "estimators/disarm_tree.py", "estimators/carms.py"
 DISARM, ARMS, BITFLIP = (f"estimators/{name}.py" for name in ("disarm", "arms", "bitflip"))
+IW, LOCAL = "estimators/iw_disarm.py", "estimators/test_iw_disarm.py"
 DOUBLE, RODEO, ATTACH = (f"estimators/{name}.py" for name in ("double_cv", "rodeo", "_attach"))
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
@@ -51,6 +52,25 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "jax.nn.sigmoid(eta)", COUPLED),
     ("DisARM: equal draws not left out", DISARM, " * (z != other)", "", COUPLED),
     ("DisARM: 1 - u reaches 1", DISARM, "1 - jnp.finfo(u.dtype).eps - u", "1 - u", COUPLED),
+    ("DisARM of bounds: another run swapped", IW, "losses.at[i].add", "losses.at[i - 1].add",
+     f"{LOCAL} -k draw"),
+    ("DisARM of bounds: all runs swapped", IW, "losses.at[i].add(change(z))",
+     "losses + change(z)[None]", f"{LOCAL} -k draw"),
+    ("DisARM of bounds: the loss for the change", IW, "losses.at[i].add", "losses.at[i].set",
+     f"{LOCAL} -k draw"),
+    ("DisARM of bounds: the bound not subtracted", IW, "swapped(z) - bound, key",
+     "swapped(z), key", f"{LOCAL} -k draw"),
+    ("DisARM of bounds: the run's change, not the bound's", IW,
+     "return of_bound(site, lambda z: swapped(z) - bound, key)",
+     "return of_bound(site, change, key)", f"{LOCAL} -k draw"),
+    ("DisARM of bounds: one key below", IW, "keys = jax.random.split(key, samples)\n",
+     "keys = jax.random.split(key, samples)[:1].repeat(samples)\n", f"{LOCAL} -k redrawn"),
+    ("DisARM of bounds: estimates averaged", IW, "attached.sum(0)", "attached.mean(0)",
+     f"{LOCAL} -k draw"),
+    ("DisARM of bounds: direct part dropped", IW, "return bound + attached",
+     "return jax.lax.stop_gradient(bound) + attached", f"{LOCAL} -k two_layers"),
+    ("DisARM of bounds: any family", IW, 'serve_all("iw_disarm", sites, Bernoulli)', "pass",
+     f"{LOCAL} -k refusals"),
     ("ARMS: n for n - 1", ARMS, "terms.sum(0) / (samples - 1)", "terms.mean(0)", COUPLED),
     ("ARMS: coupling not undone", ARMS, " * debias(site.eta, samples)", "", COUPLED),
     ("ARMS: mean not subtracted", ARMS, "changes - changes.mean(0, keepdims=True)", "changes",
