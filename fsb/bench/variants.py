@@ -46,8 +46,9 @@ SELF_CONTAINED: dict[str, Callable[[], Estimator]] = {
     name: getattr(estimators, name)
     for name in estimators.__all__
     if _needs_nothing(getattr(estimators, name))
-}
-"""The estimators that need no argument; the others are ``local`` and what combines estimators."""
+} | {"debias": lambda: estimators.debias(estimators.mve(8.0))}
+"""The estimators that need no argument, and ``debias`` with the rule of its configuration; the
+others are ``local`` and what combines estimators."""
 
 
 def chosen(names: Any) -> dict[str, Estimator]:
