@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fsb.errors import FsbError
+from fsb.runtime.random import split
 from fsb.types import Array, Evidence, PRNGKey
 
 Objective = Callable[..., Array]
@@ -93,7 +94,7 @@ def importance_weighted_bound(
       num_samples: K.
       chunk_size: number of samples evaluated in parallel, to bound the memory.
     """
-    keys = jax.random.split(key, num_samples)
+    keys = split(key, num_samples)
     log_weights = jax.lax.map(log_weight_of, keys, batch_size=chunk_size)
     return jax.nn.logsumexp(log_weights, axis=0) - math.log(num_samples)
 

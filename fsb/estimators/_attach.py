@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.estimators._turns import each_turn, values_until
+from fsb.runtime.random import split
 from fsb.sites import (
     Sampler,
     Site,
@@ -94,7 +95,7 @@ def one_run(
 def several_runs(name: str, run: Run, key: Array, samples: int) -> tuple[Array, tuple[Site, ...]]:
     """Independent runs: losses [n, B] and sites, whose arrays have a leading axis [n]."""
     one = lambda key: one_run(name, run, key, shared=True)
-    return jax.vmap(one)(jax.random.split(key, samples))
+    return jax.vmap(one)(split(key, samples))
 
 
 def attach_scores(losses: Array, sites: tuple[Site, ...], signals: Iterable[Array]) -> Array:

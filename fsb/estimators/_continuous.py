@@ -22,6 +22,7 @@ from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, one_run
 from fsb.estimators._tracing.evaluate import Trace
 from fsb.estimators._turns import at_turn, each_turn, values_until
+from fsb.runtime.random import fold_in
 from fsb.sites import Sampler, Site, ancestral, given, sampler, serve_all, site_key
 from fsb.types import Array, Aux, Estimator, Eta, Run
 
@@ -62,7 +63,7 @@ def continuous(name: str, rules: Rules) -> Estimator:
             def at_one(site, turn, own_key, i=i, rule=rule, order=order):
                 f = loss_below(run, sites, i, turn, passing(ancestral(key), order))
                 try:
-                    return rule(site, f, jax.random.fold_in(site_key(own_key, site.name), 1))
+                    return rule(site, f, fold_in(site_key(own_key, site.name), 1))
                 except FsbError as error:
                     raise FsbError(f"site {site.name!r}: {error}") from None
 

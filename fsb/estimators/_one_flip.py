@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli, Categorical
 from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators.zgr import zgr
-from fsb.runtime.random import uniform
+from fsb.runtime.random import fold_in, uniform
 from fsb.sites import Sampler, Site, per_example, sampler, site_key
 from fsb.types import Array
 
@@ -106,7 +106,7 @@ def other_value(site: Site, key: Array) -> Array:
     if isinstance(site.dist, Bernoulli):
         return site.dist.other(site.z)
     dist: Any = site.dist
-    gumbel = dist.noise(jax.random.fold_in(site_key(key, site.name), 2), site.eta)
+    gumbel = dist.noise(fold_in(site_key(key, site.name), 2), site.eta)
     return dist.from_noise(jnp.where(site.z > 0, -jnp.inf, gumbel), site.eta)
 
 
@@ -129,7 +129,7 @@ def choose(
     ends = jnp.cumsum((1 - PLAIN) * shares(sized) + PLAIN * shares(root), 1)
     ends = ends / jnp.maximum(ends[:, -1:], TINY)
     q = jnp.diff(ends, axis=1, prepend=0)  # what rounding has left of it is what is drawn
-    u = uniform(jax.random.fold_in(site_key(key, sites[0].name), 1), (batch,))
+    u = uniform(fold_in(site_key(key, sites[0].name), 1), (batch,))
     places = (u[None] + jnp.arange(flips)[:, None]) / flips
     index = (ends[None] <= places[..., None]).sum(-1)
     mask = jax.nn.one_hot(index, q.shape[1], dtype=bool)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fsb.runtime.random import fold_in
 from fsb.sites import Site
 from fsb.types import Array, Eta
 
@@ -30,7 +31,7 @@ def each_turn(site: Site, key: Array, function: Callable[[Site, Any, Array], Eta
     count = math.prod(turns)
 
     def one(turn):
-        return function(at_turn(site, turn), turn, jax.random.fold_in(key, turn))
+        return function(at_turn(site, turn), turn, fold_in(key, turn))
 
     found = jax.lax.map(one, jnp.arange(count), batch_size=min(count, TOGETHER))
 

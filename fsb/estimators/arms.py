@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli
 from fsb.errors import FsbError
 from fsb.estimators._attach import layerwise, weigh
-from fsb.runtime.random import uniform
+from fsb.runtime.random import fold_in, uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
 
@@ -78,7 +78,7 @@ def changes_of_all(change: Callable[[Array], Array], coupled: Array) -> Array:
 
 def companions(site: Site, key: Array, samples: int) -> Array:
     """n - 1 values [n - 1, B, D...] coupled with the value of a sampled site."""
-    own_key = jax.random.fold_in(site_key(key, site.name), samples)
+    own_key = fold_in(site_key(key, site.name), samples)
     others = coupled_noise(site.noise, site.eta, own_key, samples)
     return jax.vmap(site.dist.from_noise, (0, None))(others, site.eta)
 

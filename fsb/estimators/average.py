@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
+from fsb.runtime.random import split
 from fsb.types import Estimator
 
 
@@ -38,7 +39,7 @@ def average(estimator: Estimator, samples: int) -> Estimator:
         raise FsbError(f"average: samples={samples}: it must be at least 1")
 
     def surrogate(run, control, state, key):
-        keys = jax.random.split(key, samples)
+        keys = split(key, samples)
         one = lambda key: estimator.surrogate(run, control, state, key)
         losses, aux = jax.vmap(one)(keys)
         return losses.mean(0), jax.tree.map(_mean, aux)

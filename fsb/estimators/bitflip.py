@@ -12,7 +12,7 @@ from fsb.distributions import Bernoulli
 from fsb.distributions.bernoulli import bit_variance
 from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.disarm import antithesis, disarm_weight
-from fsb.runtime.random import uniform
+from fsb.runtime.random import fold_in, uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
 
@@ -94,7 +94,7 @@ def flip(site: Site, key: Array) -> tuple[Array, Array]:
     Deterministic units are not flipped, as the loss may not be defined at their other value.
     """
     d = units(site)
-    u = uniform(jax.random.fold_in(site_key(key, site.name), 1), site.z.shape[:1])
+    u = uniform(fold_in(site_key(key, site.name), 1), site.z.shape[:1])
     index = jnp.minimum((u * d).astype(jnp.int32), d - 1)
     chosen = jax.nn.one_hot(index, d, dtype=bool).reshape(site.z.shape)
     flippable = chosen & (bit_variance(site.eta) > 0)

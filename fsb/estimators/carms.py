@@ -12,7 +12,7 @@ from fsb.errors import FsbError
 from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.arms import changes_of_all, coupled_noise, debias, of_companions, second
 from fsb.estimators.disarm_tree import stick_logits, values_of
-from fsb.runtime.random import uniform
+from fsb.runtime.random import fold_in, split, uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
 
@@ -92,7 +92,7 @@ def coupled_places(site: Site, order: Array, logits: Array, key: Array, samples:
     free; uniform numbers that say so are drawn for them, and coupled.
     """
     drawn: Any = jnp.take_along_axis(site.z, order, -1).argmax(-1, keepdims=True)
-    own, coupling = jax.random.split(jax.random.fold_in(site_key(key, site.name), samples))
+    own, coupling = split(fold_in(site_key(key, site.name), samples), 2)
     v: Any = uniform(own, logits.shape, logits.dtype)
     p, place = jax.nn.sigmoid(logits), values_of(logits)
     u = jnp.where(place < drawn, p + (1 - p) * v, jnp.where(place == drawn, p * v, v))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli, Categorical
 from fsb.estimators._attach import layerwise, weigh
 from fsb.estimators.disarm import disarm_weight, of_pair
-from fsb.runtime.random import uniform
+from fsb.runtime.random import fold_in, split, uniform
 from fsb.sites import Site, site_key
 from fsb.types import Array, Estimator
 
@@ -111,7 +111,7 @@ def partner(site: Site, key: Array, tree: Tree) -> tuple[Array, Array]:
     gumbel: Any = site.noise  # in float32 at least
     eta, lowest = site.eta.astype(gumbel.dtype), jnp.finfo(gumbel.dtype).min
     odds, sides = tree(site.z.argmax(-1, keepdims=True), eta)
-    of_decisions, of_values = jax.random.split(jax.random.fold_in(site_key(key, site.name), 1))
+    of_decisions, of_values = split(fold_in(site_key(key, site.name), 1), 2)
     # Given a decision of z, the antithetic one differs with the probability of the other side
     # over that of its own.
     parts = uniform(of_decisions, odds.shape, odds.dtype) < jnp.exp(odds)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fsb.distributions import Bernoulli, Categorical
 from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, mean_of_others, score, weigh
+from fsb.runtime.random import split
 from fsb.sites import Site, ancestral, frozen, per_example, serve_all, serve_batch, shifted
 from fsb.types import Array, Aux, Estimator, Run
 
@@ -97,7 +98,7 @@ def sensitive_runs(
         (slopes,) = pull(jnp.ones_like(losses))
         return losses, sites, tuple(jax.lax.stop_gradient(slopes[site.name]) for site in sites)
 
-    return jax.vmap(one)(jax.random.split(key, samples))
+    return jax.vmap(one)(split(key, samples))
 
 
 def second_moment(estimates: list[Array]) -> Array:

@@ -21,6 +21,7 @@ from fsb.errors import FsbError
 from fsb.estimators._continuous import Rules, continuous, pull
 from fsb.estimators._tracing.kinks import kink
 from fsb.estimators._tracing.taylor import coordinates, gradient
+from fsb.runtime.random import split
 from fsb.types import Estimator
 
 
@@ -95,7 +96,7 @@ def fourier_exact(smooth: bool = True, separable: bool = False, side: int = 64) 
 
 def gamma(site, f, key, separable, side):
     shape, scale = site.dist.shape_and_scale(site.eta)
-    keys = jax.random.split(key, 3)
+    keys = split(key, 3)
     s = jax.random.uniform(keys[0], site.z.shape, site.z.dtype)
     e = jax.random.exponential(keys[1], (2, *site.z.shape), site.z.dtype)
     by_shape = scale * coordinates(f, site.z, s * scale * e[0], 1, separable, side)[0]

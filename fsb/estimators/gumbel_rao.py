@@ -21,6 +21,7 @@ from fsb.estimators.local import (
     pretend,
     softmax_pull,
 )
+from fsb.runtime.random import fold_in
 from fsb.types import Array, Estimator
 
 
@@ -88,7 +89,7 @@ def conditional_noise(samples: int) -> Callable:
         if not isinstance(dist, Categorical):
             return own, ()
         *units, k = eta.shape
-        return own, jax.random.gumbel(jax.random.fold_in(key, 1), (*units, samples, k), own.dtype)
+        return own, jax.random.gumbel(fold_in(key, 1), (*units, samples, k), own.dtype)
 
     return noise
 

@@ -12,6 +12,7 @@ from fsb.errors import FsbError
 from fsb.estimators._attach import attach_all, estimates_of_layers, several_runs
 from fsb.estimators.disarm import disarm_weight, of_pair
 from fsb.estimators.vimco import negative_bound
+from fsb.runtime.random import split
 from fsb.sites import serve_all
 from fsb.types import Aux, Estimator
 
@@ -78,7 +79,7 @@ def iw_disarm(samples: int = 5) -> Estimator:
 
             return estimates_of_layers(run, losses[i], sites, key, estimate)
 
-        keys = jax.random.split(key, samples)
+        keys = split(key, samples)
         estimates = jax.vmap(in_run)(jnp.arange(samples), sites, keys)
         attached = jax.vmap(attach_all)(jnp.zeros_like(losses), sites, estimates)
         return bound + attached.sum(0), Aux(0.0, state, {})

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fsb.errors import FsbError
 from fsb.estimators.vimco import negative_bound
+from fsb.runtime.random import split
 from fsb.sites import Block, Site, serve_no_scan
 from fsb.types import Aux, Estimator, Run
 
@@ -54,7 +55,7 @@ def multi_sample(estimator: Estimator, samples: int = 20) -> Estimator:
         return _of_one_model(estimator, samples)
 
     def surrogate(run, control, state, key):
-        keys = jax.random.split(key, samples)
+        keys = split(key, samples)
         losses = jax.vmap(lambda k: estimator.surrogate(run, control, state, k)[0])(keys)
         return negative_bound(losses), Aux(0.0, state, {})
 

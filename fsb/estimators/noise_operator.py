@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from fsb.constraints import known
 from fsb.errors import FsbError
 from fsb.estimators.average import average
+from fsb.runtime.random import split
 from fsb.sites import Site, sampler, site_key
 from fsb.types import Array, Aux, Estimator, PRNGKey, Rule
 
@@ -61,7 +62,7 @@ def noise_operator(
     rule = estimator.rule
 
     def surrogate(run, control, state, key):
-        keys = jax.random.split(key, samples)
+        keys = split(key, samples)
         losses = jax.vmap(lambda own: run(neighbour(rule, rho, key, own))[0])(keys)
         return losses.mean(0), Aux(0.0, state, {})
 
@@ -79,7 +80,7 @@ class neighbour:
 
     def __call__(self, name, dist, eta):
         rule = self.rule
-        keep_key, fresh_key = jax.random.split(site_key(self.own, name))
+        keep_key, fresh_key = split(site_key(self.own, name), 2)
         shared = rule.noise(site_key(self.key, name), eta, dist)
         fresh = rule.noise(fresh_key, eta, dist)
         units = jax.eval_shape(dist.entropy, eta).shape

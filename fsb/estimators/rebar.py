@@ -17,6 +17,7 @@ from fsb.estimators._attach import attach_all, score, weigh
 from fsb.estimators._baselines import features, mlp, new_mlp
 from fsb.estimators._turns import at_turn, each_turn, values_until
 from fsb.estimators.local import check_temperature
+from fsb.runtime.random import fold_in
 from fsb.sites import (
     Sampler,
     Site,
@@ -187,7 +188,7 @@ def estimate(
     """g of one layer, [B, D...], differentiable in the parameters of its control variate."""
     dist: Any = site.dist
     u: Any = site.noise
-    v = dist.noise(site_key(jax.random.fold_in(key, 1), site.name), site.eta)
+    v = dist.noise(site_key(fold_in(key, 1), site.name), site.eta)
 
     def r(soft):  # eta is held constant, as in c
         return mlp(knobs["network"], features((soft, site.eta)))

@@ -122,7 +122,7 @@ def network(control: dict[str, PyTree], inputs: tuple[Array, ...]) -> Array:
         return total + outer.T @ jax.nn.leaky_relu(inner @ x, 0.3), None
 
     start = jnp.zeros((2, x.shape[1]), jnp.result_type(x, inner))
-    total, _ = jax.lax.scan(add, start, (inner, outer))
+    total, _ = jax.lax.scan(add, start, (inner, outer), unroll=2)
     return total.reshape(2, *inputs[2].shape) + inputs[2][None]
 
 

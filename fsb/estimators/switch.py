@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.errors import FsbError
+from fsb.runtime.random import split
 from fsb.types import Aux, Estimator
 
 
@@ -44,7 +45,7 @@ def switch(first: Estimator, second: Estimator, step: int) -> Estimator:
         raise FsbError(f"switch: step={step}: it must be at least 0")
 
     def init(key, sites):
-        keys = jax.random.split(key)
+        keys = split(key, 2)
         pairs = [e.init(k, sites) for e, k in zip((first, second), keys, strict=True)]
         controls, states = zip(*pairs, strict=True)
         return controls, (jnp.int32(0), states)

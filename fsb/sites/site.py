@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from fsb.runtime.random import fold_in
+from fsb.runtime.random import fold_in, split
 from fsb.types import Array, Distribution, Eta, PRNGKey, PyTree
 
 
@@ -71,7 +71,7 @@ class Block:
 
     def keys(self, key: PRNGKey) -> Array:
         """One key for each repetition."""
-        return jax.random.split(site_key(key, self.name), self.length)
+        return split(site_key(key, self.name), self.length)
 
     def inside(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The entries of the sites in the block, by the names that they have there."""

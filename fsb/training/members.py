@@ -90,8 +90,10 @@ class Programs:
                 return step(recipe(v), state, jnp.take(images, rows, axis=0))
 
             def body(i, states):
-                now, number = jax.lax.optimization_barrier((rows[i], states.step))
-                return over(one)(values, states._replace(step=number), now)
+                tied = (rows[i], states.step, states.constants)  # as in run_steps
+                now, number, constants = jax.lax.optimization_barrier(tied)
+                after = over(one)(values, states._replace(step=number, constants=constants), now)
+                return after._replace(constants=states.constants)
 
             return jax.lax.fori_loop(0, count, body, states)
 

@@ -162,12 +162,15 @@ def run_steps(
     """
 
     def body(i, train):
-        # The barrier ties the row to the step. Without it, the compiler takes a single row for a
-        # constant of the loop and compiles the rest differently.
+        # The barrier ties the row and the constants to the step. Without it, the compiler takes a
+        # single row for a constant of the loop and compiles the rest differently; and what it takes
+        # out of the loop twice, it no longer knows to be the same in both traces of `estimate`.
         row = images[i] if indices is None else indices[i]
-        row, number = jax.lax.optimization_barrier((row, train.step))
+        tied = (row, train.step, train.constants)
+        row, number, constants = jax.lax.optimization_barrier(tied)
         batch = row if indices is None else jnp.take(images, row, axis=0)
-        return step(recipe, train._replace(step=number), batch)
+        after = step(recipe, train._replace(step=number, constants=constants), batch)
+        return after._replace(constants=train.constants)
 
     return jax.lax.fori_loop(0, count, body, train)
 

@@ -50,6 +50,18 @@ def test_folded_keys_are_those_of_jax(number):
 
 
 @pytest.mark.slow
+def test_split_keys_are_those_of_jax():
+    key, legacy, data = jax.random.key(2**40 + 5), jax.random.PRNGKey(17), jax.random.key_data
+    same(data(random.split(key, 5)), data(jax.random.split(key, 5)))
+    same(random.split(legacy, 2), jax.random.split(legacy, 2))
+    keys = jax.random.split(key, 3)
+    split = jax.jit(jax.vmap(lambda key: random.split(key, 4)))(keys)
+    same(data(split), data(jax.vmap(lambda key: jax.random.split(key, 4))(keys)))
+    other = jax.random.key(3, impl="rbg")
+    same(data(random.split(other, 3)), data(jax.random.split(other, 3)))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw", [(random.bits, jax.random.bits), (random.uniform, jax.random.uniform)]
 )
