@@ -63,9 +63,9 @@ def debias(rule: Estimator, flips: int = 1, learn: bool = True, decay: float = 0
 
     the same as above for two values. For more, ``zgr`` is the rule to take: its A - B vanishes.
 
-    Made for one stochastic layer. With others below, a flip draws them again, and the jumps of
-    their units can give it more variance than ``disarm``: use ``per_site`` with another estimator
-    above the last layer.
+    Several layers: what lies below a flipped unit is drawn again from the same noise. Of the jumps
+    of Boolean units there, f_1 - f_0 keeps what their probabilities explain, by the slopes of both
+    runs; those of categorical units are kept whole, and add variance.
 
     Costs 1 + ``flips`` evaluations of the loss for any number of layers, all differentiated in the
     values; more than one flip seldom pays. The loss must be differentiable in the values. Examples
