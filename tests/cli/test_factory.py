@@ -266,6 +266,12 @@ def test_targets_that_are_refused(target):
         resolve(target, (*KINDS.values(), *OWN), ("toy",))
 
 
+@pytest.mark.parametrize("target", ["toy._private", "toy.Box.__init__", "_toy.Box"])
+def test_private_names_are_not_looked_up(target):
+    with pytest.raises(FsbError, match="is not a public dotted name"):
+        resolve(target, tuple(KINDS.values()), ("toy", "_toy"))
+
+
 def test_modules_count_only_where_they_are_given():
     assert "toy.pair is not an estimator; choose" in error_of({"_target_": "toy.pair"}, modules=[])
     assert "no module toy.sub" in error_of({"_target_": "toy.sub.pair"})

@@ -115,6 +115,12 @@ def test_ties_of_infinite_logits_are_drawn_alike(size, key):
 
 
 @pytest.mark.slow
+def test_the_score_of_a_poisson_count():
+    eta, z = jnp.float32([-2.0, 0.3, 3.0, -jnp.inf]), jnp.float32([1.0, 0.0, 25.0, 0.0])
+    score = jax.grad(lambda eta: fsb.Poisson().log_prob(eta, z).sum())(eta)
+    np.testing.assert_allclose(score, z - np.exp(eta), rtol=1e-6)
+
+
 def test_a_poisson_draw_of_a_large_rate(key):
     """Log-densities are computed in float32: eight bits would lose all of them."""
     eta = jnp.full((1000,), 10.0)

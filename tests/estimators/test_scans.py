@@ -12,7 +12,8 @@ import pytest
 from contract import BERNOULLI_ROWS, ROWS
 
 import fsb
-from fsb.sites import bind, trace_sites
+from fsb.estimators._turns import values_until
+from fsb.sites import Site, bind, trace_sites
 
 KEY = jax.random.key(3)
 INPUTS = jnp.array([0.3, -0.2, 0.5])
@@ -161,6 +162,30 @@ def test_nested_scans(name):
         true = gradients(fsb.darn(), flat).mean(0)
     found = gradients(getattr(fsb, name)(), nested)
     assert (abs(found.mean(0) - true) < 5.5 * found.std(0) / np.sqrt(DRAWS) + 1e-4).all()
+
+
+def test_what_a_turn_of_nested_scans_holds():
+    """All of the turns before; of its own turn what is above: the inner scan of 2 times 3 turns."""
+
+    def site(name, turns, scans):
+        zeros = jnp.zeros((1, *turns, 1))
+        return Site(name, SPIN, zeros, zeros, zeros, scans=scans)
+
+    inner = site("inner", (2, 3), ("outer", "inner"))
+    sites = site("above", (2,), ("outer",)), inner, site("below", (2,), ("outer",))
+    for turn in range(6):
+        _, until = values_until(sites, 1, turn, jnp.zeros((1, 1)))
+        assert until["above"].tolist() == [True, turn >= 3]
+        assert until["inner"].reshape(-1).tolist() == [k <= turn for k in range(6)]
+        assert until["below"].tolist() == [turn >= 3, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [fsb.muprop, fsb.rodeo])
+def test_the_variance_of_a_scan_is_that_of_its_turns(make):
+    """The control variates of a turn are its own."""
+    one, other = (gradients(make(), loss).var(0) for loss in (scanned, unrolled))
+    np.testing.assert_allclose(one, other, rtol=0.15)
 
 
 @pytest.mark.slow

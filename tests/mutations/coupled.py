@@ -2,6 +2,7 @@
 
 COUPLED, CONTRACT = "estimators/test_coupled.py", "estimators/test_contract.py"
 SCANS = "estimators/test_scans.py -k means and not categorical"
+SPREAD = "estimators/test_scans.py -k variance"
 NESTED = "estimators/test_scans.py -k nested"
 MEANS = "estimators/test_means.py -k three_layers and"
 
@@ -31,16 +32,17 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("scans: an earlier site of the turn drawn again", "estimators/_turns.py",
      "count <= now if place <= layer else count < now", "count < now", SCANS),
     ("scans: the order of nested turns", "estimators/_turns.py",
-     "now = turn // math.prod(own.turns[depth:])", "now = turn % own.turns[0]", NESTED),
+     "now = turn // math.prod(own.turns[depth:])", "now = turn % own.turns[0]",
+     "estimators/test_scans.py -k holds"),
     ("scans: one key for all turns", "sites/site.py",
      "split(site_key(key, self.name), self.length)",
      "jnp.broadcast_to(site_key(key, self.name), (self.length,))",
      "estimators/test_scans.py -k noise_of_their_own"),
     ("scans: the signal of muprop without its turn", "estimators/muprop.py",
      "point.losses, site) - linear",
-     "point.losses, site) - linear.sum(-1, keepdims=True)", f"{SCANS} and muprop"),
+     "point.losses, site) - linear.sum(-1, keepdims=True)", SPREAD),
     ("scans: the turns of rodeo together", "estimators/rodeo.py",
-     "turns = math.prod(site.z.shape[2 : 2 + len(site.scans)])", "turns = 1", f"{SCANS} and rodeo"),
+     "turns = math.prod(site.z.shape[2 : 2 + len(site.scans)])", "turns = 1", SPREAD),
     ("ARM: factor 2", DISARM, "> 0, u - 0.5, 0)", "> 0, 2 * u - 1, 0)", COUPLED),
     ("ARM: u not centred", DISARM, "> 0, u - 0.5, 0)", "> 0, u, 0)", COUPLED),
     ("ARM: certain units not masked", DISARM,

@@ -43,7 +43,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      READERS),
     ("cache: checksum not compared", "data/cache.py",
      'if zlib.crc32(images.data) != expected["crc32"]:', "if False:", CACHE),
-    ("cache: changed files not noticed", "data/cache.py", "if not changed:", "if True:", MNIST),
+    ("cache: changed files not noticed", "data/cache.py", "if not changed:", "if True:", CACHE),
     ("cache: one for all arguments", "data/cache.py", "[_LAYOUT, name, dict(arguments)]",
      "[_LAYOUT, name]", CACHE),
     ("cache: the oldest of several roots", "data/cache.py", "open_cache(max(others,",

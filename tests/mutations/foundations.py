@@ -242,7 +242,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("metrics: active units by the second moment", "training/evaluation.py",
      "second / count - (first / count) ** 2", "second / count", METRICS),
     ("miscompiled: the flag not set", "runtime/xla.py",
-     'os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()', "pass", FUSION),
+     'os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()', "pass", FLAGS),
     ("miscompiled: set for other versions", "runtime/xla.py", 'WRONG = ("0.10.2",)',
      'WRONG = ("0.10.2", "0.11.2")', FLAGS),
 )  # fmt: skip
