@@ -143,15 +143,15 @@ class Work:
 
 def table(work: Work, items: Sequence[Item]) -> str:
     """The plan as text."""
-    lines = [f"{'':3} {'item':23} {'about':>8}  {'state':32} {'what':64} command"]
+    lines = [f"{'':3} {'item':26} {'about':>8}  {'state':32} {'what':66} command"]
     total = 0.0
     for number, item in enumerate(items, start=1):
         state, seconds = work.state(item), 0.0 if work.finished(item) else work.left(item)
         total += seconds
         about = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-        row = f"{number:3} {item.name:23} {about:>8}  {state:32} {item.what:64}"
+        row = f"{number:3} {item.name:26} {about:>8}  {state:32} {item.what:66}"
         lines.append(f"{row} {work.command(item)}")
-    lines.append(f"{'':27} {total / 60:5.0f} min  in all; estimates from assumed speeds")
+    lines.append(f"{'':30} {total / 60:5.0f} min  in all; estimates from assumed speeds")
     return "\n".join(lines)
 
 

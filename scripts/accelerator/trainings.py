@@ -110,8 +110,6 @@ PLAN: tuple[Timing | Training | Program, ...] = (
     one_layer("gumbel_softmax", "gumbel_softmax", 2, 2000),
     one_layer("relax", "relax", 1, 1200),
     *MORE_TIMINGS,
-    *(resnet(model, name) for model in ("a", "80")
-      for name in ("foust", "darn", "st", "gumbel_softmax")),
     *(grid(data, layers, *words) for data in ("omniglot", "mnist") for layers in (2, 1)
       for words in (("foust", DELTA), ("gumbel_softmax", TEMPERATURE), ("darn",), ("st",))),
     *(structured(2, name) for name in RULES),
@@ -127,6 +125,8 @@ PLAN: tuple[Timing | Training | Program, ...] = (
     *(one_layer(f"{name}_{samples}", f"local_expectation estimator.samples={samples}", table,
                 1000 / samples)
       for name, table in (("bsb", 1), ("csb", 2)) for samples in (5, 10)),
+    *(resnet(model, name) for model in ("a", "80")
+      for name in ("foust", "darn", "st", "gumbel_softmax")),
     Training("deep", "FouST, Table 2: 8 x 500, foust", "fig4_mnist_deep",
              f"model.layers=8 estimator=foust {members(SEEDS)}", "mnist", 2_000_000, 300, 60),
 )  # fmt: skip
