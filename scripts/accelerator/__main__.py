@@ -56,7 +56,8 @@ class Work:
 
     def missing(self, item: Item) -> str:
         """The name of the data that are not there."""
-        name = "" if isinstance(item, Timing) or self.miniature else item.data
+        on_digits = self.miniature and isinstance(item, Training)
+        name = "" if isinstance(item, Timing) or on_digits else item.data
         if name and name not in self.lacking:
             try:
                 getattr(fsb.data, name)()
