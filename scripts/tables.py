@@ -35,6 +35,10 @@ def over_seeds(table, field, show=None):
     return {name: (show or spread)(list(seeds.values())) for name, seeds in found.items()}
 
 
+def standard_error(values):
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
 def spread(values):
     """Mean and standard deviation as text; one number by itself."""
     if len(values) == 1:

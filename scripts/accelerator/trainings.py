@@ -80,6 +80,15 @@ def structured(layers: int, estimator: str, samples: int = 1) -> Training:
     return Training(name, what, into, settings, "mnist_static", 50_000, speed, 60, SMALL_NET)
 
 
+def faces(estimator: str) -> Training:
+    """With rates ten times smaller."""
+    what = f"MuProp, Table 2: faces, 2 layers, {estimator}"
+    rates = "optimizer.learning_rate:[3e-4,1e-4,3e-5]"
+    settings = f"model.layers=2 estimator={estimator} {members(SEEDS, rates)}"
+    return Training(f"faces_{estimator}", what, "muprop_table2", settings, "faces", 50_000, 500, 60,
+                    SMALL_NET)  # fmt: skip
+
+
 def signs(seed: int) -> Program:
     what = f"Shekhovtsov, Proposition 7: BayesBiNN beside its deterministic rule, seed {seed}"
     words = f"run.py --seed {seed} --steps 250000 --width 256"
@@ -112,7 +121,8 @@ PLAN: tuple[Timing | Training | Program, ...] = (
     *MORE_TIMINGS,
     *(grid(data, layers, *words) for data in ("omniglot", "mnist") for layers in (2, 1)
       for words in (("foust", DELTA), ("gumbel_softmax", TEMPERATURE), ("darn",), ("st",))),
-    *(structured(2, name) for name in RULES),
+    *(structured(layers, name) for layers in (2, 3) for name in RULES),
+    *(faces(name) for name in RULES),
     *(belief_net(name, *rule) for name in BELIEF_NETS
       for rule in (("st",), ("darn",), ("muprop_c_idb",), ("nvil", "objective=sampled_elbo"))),
     *(belief_net("categorical", "darn", f"estimator.centre={name}") for name in ("half", "mean")),
@@ -159,7 +169,7 @@ SETTLES: dict[str, str] = {
     "D sec 5, IDB": "structured_2_1_",
     "D sec 5, m = 20": "structured_2_1_ structured_2_20_",
     "D sec 5, 1/2 and ST": "sbn_ fdarn_ categorical_",
-    "D table 2": "structured_",
+    "D table 2, others": "structured_3_1_ faces_",
     "D table 3": "sbn_ fdarn_ categorical_",
 }
 """Of a claim that is not yet measured, how the names of the items begin that will settle it."""
