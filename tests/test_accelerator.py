@@ -240,8 +240,8 @@ def test_what_is_packed_fits_into_parts(tmp_path, monkeypatch):
 
 
 def test_a_set_that_the_plan_does_not_need_is_not_packed():
-    with pytest.raises(FsbError, match="faces: the plan needs only mnist_static, "):
-        pack.files("faces", Path("."))
+    with pytest.raises(FsbError, match="fashion_mnist: the plan needs only mnist_static, "):
+        pack.files("fashion_mnist", Path("."))
 
 
 def test_the_commit_of_copied_files(monkeypatch):
