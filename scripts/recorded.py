@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from pathlib import Path
 
+import numpy as np
 import recorded_fourier
 import recorded_regression
 from ledger import OPEN
@@ -90,11 +90,11 @@ def structured(folder):
         name: next(x for run, x in found.items() if run.startswith((f"{start} (", f"{start},")))
         for start, name in PUBLISHED_ORDER.items()
     }
-    names, mean = list(bounds), {name: sum(x) / len(x) for name, x in bounds.items()}
+    names, mean = list(bounds), {name: float(np.mean(x)) for name, x in bounds.items()}
     error = {name: standard_error(x) for name, x in bounds.items()}
     checks = [
         number(f"{worse} less {better}, nats", mean[worse] - mean[better], ">", 0,
-               error=math.hypot(error[worse], error[better]))
+               error=np.hypot(error[worse], error[better]))
         for better, worse in itertools.pairwise(names)
     ]  # fmt: skip
     return {
