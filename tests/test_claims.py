@@ -216,7 +216,7 @@ def test_the_recorded_trainings_say_what_their_tables_say(load):
     assert "foust -112.91" in records_of(recorded, "compare_mnist")["A table 2"]["ours"]
     table = records_of(recorded, "bench_cpu")
     assert "foust 1.03" in table["A table 1, one evaluation"]["ours"]
-    assert " (2 layers), 5.3 (5 layers)" in table["A table 1, REBAR"]["ours"]
+    assert "2.6 (2 layers), 5.3 (5 layers)" in table["A table 1, REBAR"]["ours"]
     samples = records_of(recorded, "fourier_tables")["C app B, one sample"]["ours"]
     assert samples == {"BSB, S = 1": "-119.69 +- 0.02", "S = 5": "-118.20 +- 0.03",
                        "S = 10": "-117.87 +- 0.06"}  # fmt: skip
