@@ -10,6 +10,8 @@ LOOP, ONE, RECORD = "train.py", "training/step.py", "training/recorder.py"
 
 MEMBERS, OWN = "training/members.py", "training/test_members.py -k not cannot"
 
+ONCE = "training/test_step.py -k computes_once"
+
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("resume: from step 0", LOOP, "state, step = checkpoints.restore(state)",
      "state, _ = checkpoints.restore(state)", RESUME),
@@ -71,4 +73,9 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      'RECIPE = ["model", "objective", "estimator", "optimizer", "control_optimizer"]',
      'RECIPE = ["model", "objective", "estimator", "control_optimizer"]',
      "test_train.py -k whole_folder"),
+    ("loop: constants taken out of it, once for each derivative", "training/step.py",
+     "constants=constants), batch)", "constants=train.constants), batch)", ONCE),
+    ("loop: positions of the noise taken out of it", "runtime/random.py",
+     "iota(jnp.uint32, math.prod(shape))", "iota(jnp.uint32, math.prod(shape)).reshape(shape)",
+     ONCE),
 )  # fmt: skip

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from omegaconf import OmegaConf
 
 import fsb
+from fsb.bench.variants import vae_recipe
 from fsb.errors import FsbError
 from fsb.training.step import estimate, first_state, gradient_statistics, run_steps, step
 from runs import assembled
@@ -159,3 +161,18 @@ def test_gradient_statistics_are_norm_and_variance_over_draws(run):
     variance = flat.var(axis=0, ddof=1).sum()
     assert float(found["gradient_variance"]) == pytest.approx(variance, rel=1e-4)
     assert float(optax.tree.norm(grads[0])) != float(optax.tree.norm(grads[1]))
+
+
+@pytest.mark.slow
+def test_the_loop_computes_once_what_both_derivatives_need():
+    """What is learned takes no matrix product of its own, as for the alphas of Double CV."""
+    config = OmegaConf.create({"layers": 1, "width": 4})
+    images, rows = jnp.zeros((9, 28, 28), jnp.uint8), jnp.zeros((2, 3), jnp.int32)
+
+    def products(estimator):
+        recipe = vae_recipe(config, estimator)
+        train = first_state(recipe, 0, images[:3], jnp.full((28, 28), 0.5))
+        text = run_steps.lower(recipe, train, images, rows, 2).compile().as_text()
+        return text.count(" dot(")
+
+    assert products(fsb.double_cv()) == products(fsb.double_cv(learn=False)) > 0
