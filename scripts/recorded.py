@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
-import numpy as np
 import recorded_fourier
+import recorded_muprop
 import recorded_regression
 from ledger import OPEN
-from tables import best, commits, number, over_seeds, run_of, standard_error, table
+from tables import number, run_of, table
 
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.metrics_file import MetricsFile
@@ -40,74 +39,6 @@ def trained(folder, experiment, names):
                **shared}
         for name, kind in names.items()
     }  # fmt: skip
-
-
-def muprop(folder):
-    """MuProp's tables at the number of steps that were made: no verdict on the paper's own."""
-    nets = ("sbn_200", "sbn_200_200", "fdarn_200", "categorical_200x10")
-    shared = {
-        "verdict": OPEN,
-        "note": "Not the same setting: 8,000 steps of batch 100; the better of two learning rates. "
-        "One seed.",
-        "seed": 0,
-        "seeds": 1,
-    }
-    predictions = {
-        "392-200-200-392": best(folder / "structured", "test_bound_100"),
-        "the same, m = 20": best(folder / "structured_m20", "test_bound_100"),
-    }
-    bounds = {net: best(folder / net, "test_elbo") for net in nets}
-    return {
-        "D table 2": structured(folder / "structured_50000"),
-        "D table 3": {"ours": bounds, "command": run_of("muprop_table3"),
-                      "commit": commits(folder, *nets), **shared},
-        "D sec 5, m = 20": {
-            "ours": {name: f"{plain} to {predictions['the same, m = 20'][name]}"
-                     for name, plain in predictions["392-200-200-392"].items()
-                     if name in predictions["the same, m = 20"]},
-            "command": run_of("muprop_table2_m20"),
-            "commit": commits(folder, "structured", "structured_m20"), **shared},
-        "D sec 5, 1/2 and ST": {
-            "ours": {net: {"ST": bounds[net]["st"], "1/2": bounds[net]["darn"]} for net in nets},
-            "command": run_of("muprop_table3"), "commit": commits(folder, *nets), **shared},
-    }  # fmt: skip
-
-
-PUBLISHED_ORDER = {
-    "st": "st",
-    "muprop (normalization True": "muprop_c_vn",
-    "darn": "darn",
-    "muprop (normalization False": "muprop_c",
-    "nvil": "lr_c_vn_idb",
-}
-
-
-def structured(folder):
-    """Table 2: the order of the five, at the rate that validation chooses for all of them."""
-    found = over_seeds(folder / "results.csv", "test_bound_100", show=list)
-    found = {run: [-x for x in bounds] for run, bounds in found.items() if "rate 0.003)" in run}
-    bounds = {
-        name: next(x for run, x in found.items() if run.startswith((f"{start} (", f"{start},")))
-        for start, name in PUBLISHED_ORDER.items()
-    }
-    names, mean = list(bounds), {name: float(np.mean(x)) for name, x in bounds.items()}
-    error = {name: standard_error(x) for name, x in bounds.items()}
-    checks = [
-        number(f"{worse} less {better}, nats", mean[worse] - mean[better], ">", 0,
-               error=np.hypot(error[worse], error[better]))
-        for better, worse in itertools.pairwise(names)
-    ]  # fmt: skip
-    return {
-        "ours": {name: f"{mean[name]:.2f} +- {error[name]:.2f}" for name in names},
-        "command": run_of("muprop_table2") + " hydra.mode=RUN estimator=st "
-        "'members={seed:[0,1,2],optimizer.learning_rate:[3e-3,1e-3]}' max_steps=50000",
-        "commit": ", ".join(sorted({row["git_commit"][:7] for row in table(folder).values()})),
-        "checks": checks,
-        "note": "392-200-200-392 at 50,000 steps of batch 100, rate 3e-3 (of two, by validation). "
-        "The paper does not tell its steps; its bounds are 7 to 10 nats lower.",
-        "seed": 0,
-        "seeds": 3,
-    }
 
 
 def timed(folder):
@@ -165,7 +96,7 @@ def found(experiments):
         experiments / "bayesian_regression": recorded_regression.regression(
             experiments / "bayesian_regression"
         ),
-        experiments / "muprop": muprop(experiments / "muprop"),
+        experiments / "muprop": recorded_muprop.tables(experiments / "muprop"),
         experiments / "fourier_tables": recorded_fourier.tables(experiments / "fourier_tables"),
     }
 

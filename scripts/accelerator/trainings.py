@@ -166,9 +166,7 @@ SETTLES: dict[str, str] = {
     "D fig 3": "sbn_ categorical_",
     "D eq 7": "categorical_darn",
     "D sec 5, speed": "categorical_",
-    "D sec 5, IDB": "structured_2_1_",
     "D sec 5, m = 20": "structured_2_1_ structured_2_20_",
-    "D sec 5, 1/2 and ST": "sbn_ fdarn_ categorical_",
     "D table 2, others": "structured_3_1_ faces_",
     "D table 3": "sbn_ fdarn_ categorical_",
 }
