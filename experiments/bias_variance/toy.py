@@ -121,7 +121,7 @@ def measure(steps=STEPS):
 
 
 def picture(rows):
-    found, axes = figure(3, 3.6, rows=2)
+    found, axes = figure(3, 3.4, 2.9, rows=2)
     for one, case in zip(axes.flat, CASES, strict=False):
         for k, name in enumerate(("gradient", *ESTIMATORS)):
             step, p, spread = (
