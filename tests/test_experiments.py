@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from fsb.cli.factory import build
 from fsb.cli.program import configs_dir, preflight
 from fsb.cli.schema import Train
 from fsb.data import Dataset
@@ -64,6 +65,8 @@ def test_experiment_takes_a_step(name):
     jobs = preflight("train", [f"experiment={name}"], Train)
     assert len(jobs) == len({str(job) for job in jobs}) == JOBS.get(name, len(jobs))
     for job in jobs:
+        for key in ("estimator", "optimizer", "control_optimizer", "objective"):
+            build(job, key)
         net = str((job.model, shape_of(job), job.data.get("binarisation")))
         new = {net, str((job.estimator, job.objective))}
         if not new <= COMPILED:
