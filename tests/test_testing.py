@@ -52,6 +52,7 @@ FAMILIES = {
     "MultivariateNormal": (fsb.MultivariateNormal(), (VALUES[..., :2], FACTOR)),
     "Normal": (fsb.Normal(), (SIX, POSITIVE[:, :1])),
     "Poisson": (fsb.Poisson(), SIX),
+    "Subset": (fsb.Subset(2), VALUES),
     "Uniform": (fsb.Uniform(), (-POSITIVE, POSITIVE[:1])),
 }
 

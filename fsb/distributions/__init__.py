@@ -13,6 +13,7 @@ from fsb.distributions.logit import logit_of
 from fsb.distributions.multivariate_normal import MultivariateNormal
 from fsb.distributions.normal import Normal
 from fsb.distributions.poisson import Poisson
+from fsb.distributions.subset import Subset
 from fsb.distributions.uniform import Uniform
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "Poisson",
+    "Subset",
     "Uniform",
     "logit_of",
 ]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fsb.constraints import choose
-from fsb.distributions import Bernoulli, Categorical
+from fsb.distributions import Bernoulli, Categorical, Subset
 from fsb.estimators.local import mean_slope, pretend, softmax_pull
 from fsb.types import Estimator
 
@@ -21,20 +21,24 @@ def st() -> Estimator:
     .. math:: \bar\eta = g \, L \, \sigma(\eta) \, \sigma(-\eta).
 
     Categorical units: forward one-hot; backward J(p) g = (diag(p) - p p^T) g with p = softmax(eta).
+    Subset units: forward k elements; backward J g with J the derivative of their exact
+    probabilities, the covariance of z: this is SIMPLE.
 
     Unbiased for losses linear in each unit, and then with no variance from the unit's own sample.
     One evaluation of the loss. Correct in every encoding (some papers drop the factor L).
 
     Source: Bengio, Leonard & Courville 2013 (Estimating or Propagating Gradients Through Stochastic
     Neurons), arXiv:1308.3432, section 4; encoding as in Shekhovtsov 2021 (Bias-Variance Tradeoffs
-    in Single-Sample Binary Gradient Estimators), arXiv:2110.03549, eq. 4.
+    in Single-Sample Binary Gradient Estimators), arXiv:2110.03549, eq. 4; for subsets Ahmed et al.
+    2023 (SIMPLE: A Gradient Estimator for k-Subset Sampling), arXiv:2210.01941, eq. 4.
 
     >>> import jax, jax.numpy as jnp, fsb
     >>> loss = lambda eta, sample: 3.0 * sample("b", fsb.Bernoulli(), eta).sum(-1)
     >>> fsb.value_and_grad(fsb.st(), loss)(jnp.zeros((1, 1)), jax.random.key(0))[1].item()
     0.75
     """
-    return pretend("st", MEAN_PULLS)
+    subset = lambda g, drawn, dist: jax.vjp(dist.mean, drawn.eta)[1](g)[0]
+    return pretend("st", MEAN_PULLS | {Subset: subset})
 
 
 def deterministic_st(derivative: Literal["sigmoid", "identity"] = "sigmoid") -> Estimator:
