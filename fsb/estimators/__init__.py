@@ -9,6 +9,7 @@ from fsb.estimators.debias import debias
 from fsb.estimators.disarm import arm, disarm
 from fsb.estimators.disarm_tree import disarm_sb, disarm_tree
 from fsb.estimators.double_cv import double_cv
+from fsb.estimators.eat import eat
 from fsb.estimators.exact import exact
 from fsb.estimators.fini import fini
 from fsb.estimators.fourier_exact import fourier_exact
@@ -56,6 +57,7 @@ __all__ = [
     "disarm_sb",
     "disarm_tree",
     "double_cv",
+    "eat",
     "exact",
     "fini",
     "fourier_exact",

@@ -309,6 +309,33 @@ def test_fini_is_exact_for_its_polynomials(degree):
     closed("poisson", fsb.fini(degree), FAST, 0.07, ("z", "square", "cube")[:degree])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_eat_has_the_moments_of_campbells_theorem(temperature):
+    """Mean, variance and derivatives of both, at rates from 0 to 40; the draws are counts."""
+    eta, draws = jnp.array([[-jnp.inf, -1.0, 0.7, 3.7]]), 40_000
+    rate = np.exp(np.asarray(eta, np.float64))
+    estimator = fsb.eat(temperature)
+    many = jnp.broadcast_to(eta, (draws, 4))
+    keys = fsb.Poisson().noise(jax.random.key(3), many)
+    (z, hard), pull = jax.vjp(lambda x: estimator.rule.draw(keys, x, fsb.Poisson()), many)
+    slope = pull((jnp.ones_like(z), jnp.zeros_like(hard)))[0]
+    variance = rate * (1 - 9 * temperature / 35)
+    expected = {
+        "mean": (z, rate),
+        "square": (z**2, variance + rate**2),
+        "count": (hard, rate),
+        "squared count": (hard**2, rate + rate**2),
+        "slope": (slope, rate),
+        "slope of the square": (2 * z * slope, variance + 2 * rate**2),
+    }
+    for name, (found, mean) in expected.items():
+        found = np.asarray(found, np.float64)
+        error = found.std(0) / np.sqrt(draws)
+        assert (np.abs(found.mean(0) - mean) <= 4.5 * error + 1e-5 * mean).all(), name
+    assert (hard == jnp.round(hard)).all()
+
+
 EXACT_AND_SERIES = pytest.mark.parametrize(
     "make", [partial(fsb.fourier_exact, False), fsb.fourier_series], ids=["exact", "series"]
 )
@@ -596,6 +623,7 @@ def test_mistakes_are_told():
     for make, message in (
         (lambda: fsb.fourier_series(0), "fourier_series: order=0"),
         (lambda: fsb.fourier_exact(side=0), "fourier_exact: side=0"),
+        (lambda: fsb.eat(1.5), r"eat: temperature=1.5: it must be in \(0, 1\]"),
         (lambda: fsb.fini(4), "fini: degree=4: it must be 1, 2 or 3"),
         (lambda: fsb.Erlang(0), r"Erlang\(shape=0\)"),
     ):

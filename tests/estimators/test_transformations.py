@@ -27,7 +27,8 @@ ROWS = [
 SPIN = fsb.Bernoulli(-1.0, 1.0)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "transformations.md"
 FAMILIES = {"pathwise": "Normal", "fourier_exact": "Normal", "fourier_series": "Normal",
-            "weak_reparameterization": "Exponential", "fini": "Poisson"}  # fmt: skip
+            "weak_reparameterization": "Exponential", "fini": "Poisson",
+            "eat": "Poisson"}  # fmt: skip
 ARGUMENTS = {
     "average": lambda: fsb.average(fsb.disarm(), 2),
     "debias": lambda: fsb.debias(fsb.st()),
