@@ -150,7 +150,7 @@ def test_an_error_in_a_family_is_found(name):
 
 BIASED = ("st", "darn", "foust", "reinmax", "zgr", "gst", "mve", "gumbel_softmax", "gumbel_rao",
           "reinmax_rao", "st_gumbel_softmax", "decoupled_st_gumbel_softmax",
-          "deterministic_st")  # fmt: skip
+          "redge", "deterministic_st")  # fmt: skip
 UNBIASED = ("reinforce", "nvil", "rloo", "muprop", "rebar", "relax", "arm", "disarm", "arms",
             "double_cv", "rodeo", "local_expectation", "bitflip", "ugc", "exact")  # fmt: skip
 

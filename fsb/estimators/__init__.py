@@ -32,6 +32,7 @@ from fsb.estimators.noise_operator import noise_operator
 from fsb.estimators.pathwise import pathwise
 from fsb.estimators.per_site import only, per_site
 from fsb.estimators.rebar import rebar, relax
+from fsb.estimators.redge import redge
 from fsb.estimators.reinforce import nvil, reinforce
 from fsb.estimators.reinmax import reinmax
 from fsb.estimators.reinmax_rao import reinmax_rao
@@ -78,6 +79,7 @@ __all__ = [
     "pathwise",
     "per_site",
     "rebar",
+    "redge",
     "reinforce",
     "reinmax",
     "reinmax_rao",

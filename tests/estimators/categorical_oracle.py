@@ -8,13 +8,14 @@ eta and z, or its mean given them.
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle as o
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 import fsb
@@ -225,6 +226,39 @@ def decoupled(forward, backward, eta, z):
     """Mean given the draw of argmax(eta / forward + noise), of softmax(eta / backward + noise)."""
     more = forward / backward - 1
     return expected_relaxed(1.0, eta / forward, z, more=more) / backward
+
+
+def gaussian(k, log2_draws=11):
+    return ndtri(qmc.Sobol(k, seed=0).random_base2(log2_draws))
+
+
+def denoised(end, steps, eta, noised):
+    """The probabilities that ReDGE ends at from noise [N, K]: eta [..., K] -> [..., N, K].
+
+    For complex eta too: so the imaginary part of a small step along it is the derivative.
+    """
+    times = np.linspace(1, end, steps)
+    at = lambda t, noised: softmax(eta[..., None, :] + (1 - t) / t**2 * noised)
+    for t, s in pairwise(times):
+        value = at(t, noised)
+        noised = (1 - s) * value + s * (noised - (1 - t) * value) / t
+    return at(end, noised)
+
+
+def denoised_probabilities(end, steps, eta):
+    return denoised(end, steps, eta, gaussian(eta.shape[-1])).mean(-2)
+
+
+def denoised_jacobian(end, steps, eta, z):
+    """Mean given the value of the transposed derivative, [row of eta, column of z]."""
+    k = eta.shape[-1]
+    cases, index = np.unique(eta.reshape(-1, k), axis=0, return_inverse=True)
+    at = cases[:, None] + 1e-20j * np.eye(k)
+    v = denoised(end, steps, at, gaussian(k))  # [case, row, noise, column]
+    of_value = (
+        np.einsum("crnz,crnk->czrk", v.real, v.imag) / v.real.sum(2).swapaxes(1, 2)[..., None]
+    )
+    return 1e20 * np.einsum("...zrk,...z->...rk", of_value[index.reshape(z.shape[:-1])], z)
 
 
 def exact_for_quadratics(eta, z):

@@ -1,7 +1,7 @@
 """One row for an estimator gives it every test of test_contract.py and test_means.py.
 
 A row: the factory, what the forward pass hands on ("hard": a draw; "thresholded"; "noisy" and
-"relaxed": not a value of the unit; "tempered": a draw at another temperature; "several": the mean
+"relaxed": not a value of the unit; "tempered": a draw of other probabilities; "several": the mean
 of runs), the mean as an independent formula
 (the true gradient for an unbiased one), the distributions it serves and the losses of one layer
 that it is exact for; for a local estimator of categorical units its formula there.
@@ -125,6 +125,19 @@ def decoupled_row(forward, backward):
     )
 
 
+def redge_row(end, steps):
+    """Draws of other probabilities, and the mean given the draw of a derivative with noise."""
+    jacobian, slope = (partial(f, end, steps) for f in (c.denoised_jacobian, o.denoised_slope))
+    row = discrete(f"redge-{end}-{steps}", partial(fsb.redge, end, steps), jacobian, slope=slope)
+    weights = partial(c.denoised_probabilities, end, steps)
+    return row._replace(
+        draws=partial(o.denoised_draws, end, steps),
+        slope_is_mean=True,
+        forward="tempered",
+        categorical=row.categorical._replace(weights=weights, is_mean=True),
+    )
+
+
 def thresholded_row(name, derivative, slope, jacobian, exact_for=()):
     return Row(
         name,
@@ -217,6 +230,7 @@ ROWS = (
     relaxed_row(0.5),
     rao_row("st_gumbel_softmax", fsb.st_gumbel_softmax, 0.5, slope_is_mean=True),
     decoupled_row(2.0, 0.7),
+    redge_row(0.4, 3),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
     rao_row("reinmax_rao", fsb.reinmax_rao, 0.7, c.reinmax_rao, o.midpoint_slope),

@@ -9,6 +9,7 @@ is the chain rule, written out by hand, and a sum over all paths through the net
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -236,6 +237,36 @@ def mixed_slope(eta, z, encoding):
 
 def identity_slope(eta, z, encoding):
     return np.ones_like(z)
+
+
+def denoised(end, steps, eta, nodes=401):
+    """Weights [nodes], and the probability of high that ReDGE ends at, eta [...] -> [..., nodes].
+
+    For complex eta too: so the imaginary part of a small step along it is the derivative.
+    """
+    x = np.linspace(-8, 8, nodes)
+    weight = np.exp(-(x**2) / 2)
+    logit = np.asarray(eta)[..., None]
+    noised, times = np.sqrt(2) * x, np.linspace(1, end, steps)
+    for t, s in pairwise(times):
+        value = np.tanh((logit + (1 - t) / t**2 * noised) / 2)
+        noise = (noised - (1 - t) * value) / t
+        noised = (1 - s) * value + s * noise
+    return weight / weight.sum(), 1 / (1 + np.exp(-logit - (1 - end) / end**2 * noised))
+
+
+def denoised_draws(end, steps, eta, encoding):
+    weight, v = denoised(end, steps, eta)
+    high = (weight * v).sum(-1)
+    return np.stack([1 - high, high], -1), np.broadcast_to(encoding, (*eta.shape, 2))
+
+
+def denoised_slope(end, steps, eta, z, encoding):
+    """Mean of L dv / d eta given the value."""
+    low, high = encoding
+    weight, v = denoised(end, steps, eta + 1e-20j)
+    chance = np.where((z > (low + high) / 2)[..., None], v.real, 1 - v.real) * weight
+    return (high - low) * 1e20 * (chance * v.imag).sum(-1) / chance.sum(-1)
 
 
 def relaxed_slope(temperature, eta, z, encoding):

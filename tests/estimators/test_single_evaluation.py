@@ -258,6 +258,45 @@ def test_decoupled_temperatures_divide_the_logits_alone(dist):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("steps", [2, 5])
+def test_redge_step_by_step(steps):
+    """Draw and derivative, given the noise; a Boolean unit is one of the logits eta and 0."""
+    end, rule = 0.3, fsb.redge(0.3, steps).rule
+    eta, x, g = RNG.normal(size=(3, 50, 3))
+    dist, gumbel = fsb.Categorical(), RNG.gumbel(size=eta.shape)
+    z, slopes = drawn_with(rule, (gumbel, x), eta, g, dist)
+    for i in range(len(eta)):
+        v = c.denoised(end, steps, eta[i] + 1e-20j * np.eye(3), x[i, None])[:, 0]
+        np.testing.assert_array_equal(z[i], c.argmax(np.log(v[0].real) + gumbel[i]))
+        np.testing.assert_allclose(slopes[i], 1e20 * v.imag @ g[i], rtol=2e-3, atol=2e-4)
+
+    dist, u = fsb.Bernoulli(-0.25, 1.0), RNG.uniform(size=eta.shape)
+    z, slopes = drawn_with(rule, (u, x), eta, g, dist)
+    logits, noised = np.zeros((2, *eta.shape, 2))
+    logits[..., 0], noised[..., 0] = eta, np.sqrt(2) * x
+    v = c.denoised(end, steps, logits + [1e-20j, 0], noised[..., None, :])[..., 0, 0]
+    np.testing.assert_array_equal(z, np.where(u < v.real, 1.0, -0.25))
+    np.testing.assert_allclose(slopes, 1.25e20 * v.imag * g, rtol=2e-3, atol=2e-4)
+
+
+def drawn_with(rule, noise, eta, g, dist):
+    """The value that a rule draws, and what it makes of its cotangent g."""
+    eta, g, *noise = map(jnp.float32, (eta, g, *noise))
+    z, pull = jax.vjp(lambda eta: rule.draw(noise, eta, dist)[0], eta)
+    return np.asarray(z), np.asarray(pull(g)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dist", [fsb.Bernoulli(-0.25, 1.0), fsb.Categorical()])
+def test_redge_that_ends_at_one_is_straight_through(dist):
+    eta, g = jnp.float32(RNG.normal(size=(2, 200, 3)))
+    noise = dist.noise(jax.random.key(3), eta)
+    found, expected = (pulled(e, dist, noise, eta, g) for e in (fsb.redge(1.0, 2), fsb.st()))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_deterministic_straight_through_takes_the_most_probable_value():
     eta = jnp.float32(RNG.normal(size=(6, 2, 4)))
 
@@ -282,6 +321,7 @@ def test_certain_units_in_every_setting():
         fsb.gst(0.7, "probability"),
         fsb.gumbel_rao(5.0),
         fsb.reinmax_rao(0.5),
+        fsb.redge(0.3),
     ):
         for log_odds, drawn in ((np.array([1000, np.inf]), 1), (np.array([-1000, -np.inf]), 0)):
             np.testing.assert_array_equal(boolean_slopes(estimator, log_odds)[drawn], 0)
@@ -301,6 +341,8 @@ def test_certain_units_in_every_setting():
         (lambda: fsb.gumbel_rao(samples=0), "samples=0"),
         (lambda: fsb.gumbel_rao(nodes=0), "nodes=0"),
         (lambda: fsb.reinmax_rao(nodes=0), "reinmax_rao: nodes=0"),
+        (lambda: fsb.redge(0.0), "redge: end=0.0"),
+        (lambda: fsb.redge(steps=1), "redge: steps=1"),
         (lambda: fsb.gst(math.inf), "temperature=inf"),
         (lambda: fsb.gst(gap=-0.1), "gap=-0.1"),
         (lambda: fsb.gst(gap="wide"), "gap='wide'"),

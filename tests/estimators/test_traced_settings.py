@@ -19,6 +19,7 @@ MAKE = {
     "reinmax": fsb.reinmax,
     "reinmax_rao": fsb.reinmax_rao,
     "gst": fsb.gst,
+    "redge": fsb.redge,
     "foust": fsb.foust,
     "foust gamma": lambda gamma: fsb.foust(0.1, gamma),
     "mve": fsb.mve,

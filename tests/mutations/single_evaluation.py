@@ -5,12 +5,13 @@ NOISY = "estimators/test_categorical_means.py -k noisy_ones"
 BOOLEAN = "estimators/test_means.py -k three_layers"
 FAMILY = "estimators/test_single_evaluation.py"
 
-LOCAL, DARN, ZGR, REINMAX, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
+LOCAL, DARN, ZGR, REDGE, REINMAX, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
     f"estimators/{name}.py"
     for name in (
         "local",
         "darn",
         "zgr",
+        "redge",
         "reinmax",
         "reinmax_rao",
         "gst",
@@ -88,6 +89,25 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "dist.perturb(drawn.extra, eta)", f"{NOISY} and rao"),
     ("Gumbel-Rao: one draw for all samples", RAO, "(*units, samples, k), own.dtype)",
      "(*units, 1, k), own.dtype)", f"{FAMILY} -k samples_lower"),
+    ("ReDGE: the step of Bayes' rule", REDGE, "(1 - before) / before**2 * x",
+     "(1 - before) / before * x", f"{FAMILY} -k step_by_step"),
+    ("ReDGE: the last step of Bayes' rule", REDGE, "(1 - end) / end**2 * x",
+     "(1 - end) / end * x", f"{FAMILY} -k step_by_step"),
+    ("ReDGE: the noise not shortened", REDGE, "after / before * (x - ", "(x - ",
+     f"{FAMILY} -k step_by_step"),
+    ("ReDGE: the value left in the noise", REDGE, "(x - (1 - before) * v)", "x",
+     f"{FAMILY} -k step_by_step"),
+    ("ReDGE: no step of the mean", REDGE, "x = (1 - after) * v +", "x =", f"{FAMILY} -k step_by_step"),
+    ("ReDGE: no derivative through the steps", REDGE, "v = mean(eta + (1",
+     "v = mean(jax.lax.stop_gradient(eta) + (1", f"{FAMILY} -k step_by_step"),
+    ("ReDGE, Boolean: the noise of one value", REDGE, "2**0.5 * x", "x", f"{FAMILY} -k step_by_step"),
+    ("ReDGE, Boolean: the probability for the difference", REDGE, "2 * jax.nn.sigmoid(logits) - 1",
+     "jax.nn.sigmoid(logits)", f"{FAMILY} -k step_by_step"),
+    ("ReDGE: one more step", REDGE, "for i in range(steps)", "for i in range(steps + 1)",
+     f"{FAMILY} -k step_by_step"),
+    ("ReDGE: the draw of the model", REDGE, "from_noise(own, last)", "from_noise(own, eta)",
+     f"{FAMILY} -k step_by_step"),
+    ("ReDGE: any end", REDGE, "not 0 < end <= 1", "not end <= 1", f"{FAMILY} -k no_sense"),
     ("ReinMax-Rao: factor 2 forgotten", REINMAX_RAO, "return 2 * smoothed", "return smoothed",
      f"{FAMILY} -k bias_of"),
     ("ReinMax-Rao: straight-through dropped", REINMAX_RAO,
