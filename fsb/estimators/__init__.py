@@ -22,6 +22,7 @@ from fsb.estimators.gumbel_softmax import (
     gumbel_softmax,
     st_gumbel_softmax,
 )
+from fsb.estimators.iw_arms import iw_arms
 from fsb.estimators.iw_disarm import iw_disarm
 from fsb.estimators.local import local
 from fsb.estimators.local_expectation import local_expectation
@@ -67,6 +68,7 @@ __all__ = [
     "gst",
     "gumbel_rao",
     "gumbel_softmax",
+    "iw_arms",
     "iw_disarm",
     "local",
     "local_expectation",

@@ -63,11 +63,16 @@ def of_companions(site: Site, change: Callable[[Array], Array], key: Array, samp
     """The estimate at one Boolean site."""
     coupled = companions(site, key, samples)
     changes = changes_of_all(change, coupled)
-    bits = site.dist.decode(jnp.concatenate([site.z[None], coupled]))
+    return of_coupled(site, changes, jnp.concatenate([site.z[None], coupled]))
+
+
+def of_coupled(site: Site, changes: Array, z: Array) -> Array:
+    """The estimate from changes [n, B] of the losses at coupled values z [n, B, D...]."""
+    bits = site.dist.decode(z)
     terms = jax.vmap(weigh)(
         changes - changes.mean(0, keepdims=True), bits - jax.nn.sigmoid(site.eta)[None]
     )
-    return terms.sum(0) / (samples - 1) * debias(site.eta, samples)
+    return terms.sum(0) / (len(z) - 1) * debias(site.eta, len(z))
 
 
 def changes_of_all(change: Callable[[Array], Array], coupled: Array) -> Array:

@@ -274,7 +274,7 @@ def test_redge_step_by_step(steps):
     z, slopes = drawn_with(rule, (u, x), eta, g, dist)
     logits, noised = np.zeros((2, *eta.shape, 2))
     logits[..., 0], noised[..., 0] = eta, np.sqrt(2) * x
-    v = c.denoised(end, steps, logits + [1e-20j, 0], noised[..., None, :])[..., 0, 0]
+    v = c.denoised(end, steps, logits + np.array([1e-20j, 0]), noised[..., None, :])[..., 0, 0]
     np.testing.assert_array_equal(z, np.where(u < v.real, 1.0, -0.25))
     np.testing.assert_allclose(slopes, 1.25e20 * v.imag * g, rtol=2e-3, atol=2e-4)
 

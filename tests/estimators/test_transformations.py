@@ -32,6 +32,7 @@ FAMILIES = {"pathwise": "Normal", "fourier_exact": "Normal", "fourier_series": "
 ARGUMENTS = {
     "average": lambda: fsb.average(fsb.disarm(), 2),
     "debias": lambda: fsb.debias(fsb.st()),
+    "iw_arms": lambda: fsb.iw_arms(2),
     "iw_disarm": lambda: fsb.iw_disarm(2),
     "multi_sample": lambda: fsb.multi_sample(fsb.darn(), 2),
     "noise_operator": lambda: fsb.noise_operator(fsb.darn()),

@@ -12,6 +12,7 @@ BY_BITS, OF_COUPLED = f"{PAIRS} -k by_bits", f"{PAIRS} -k coupled_values"
 TREE, CARMS = "estimators/disarm_tree.py", "estimators/carms.py"
 DISARM, ARMS, BITFLIP = (f"estimators/{name}.py" for name in ("disarm", "arms", "bitflip"))
 IW, LOCAL = "estimators/iw_disarm.py", "estimators/test_iw_disarm.py"
+IW_ARMS, IW_TESTS = "estimators/iw_arms.py", "estimators/test_iw_arms.py"
 DOUBLE, RODEO, ATTACH = (f"estimators/{name}.py" for name in ("double_cv", "rodeo", "_attach"))
 
 MUTATIONS = (  # what, file under fsb/, old text, new text, tests
@@ -73,8 +74,26 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "return jax.lax.stop_gradient(bound) + attached", f"{LOCAL} -k two_layers"),
     ("DisARM of bounds: any family", IW, 'serve_all("iw_disarm", sites, Bernoulli)', "pass",
      f"{LOCAL} -k refusals"),
-    ("ARMS: n for n - 1", ARMS, "terms.sum(0) / (samples - 1)", "terms.mean(0)", COUPLED),
-    ("ARMS: coupling not undone", ARMS, " * debias(site.eta, samples)", "", COUPLED),
+    ("ARMS of bounds: another run's place", IW_ARMS, "losses.at[k].set", "losses.at[0].set",
+     f"{IW_TESTS} -k draw"),
+    ("ARMS of bounds: the change for the loss", IW_ARMS, "losses.at[k].set", "losses.at[k].add",
+     f"{IW_TESTS} -k draw"),
+    ("ARMS of bounds: the mean over the runs", IW_ARMS, "arange(samples)).sum(0)",
+     "arange(samples)).mean(0)", f"{IW_TESTS} -k draw"),
+    ("ARMS of bounds: the first coupled draw twice", IW_ARMS, "[site.z[None], others]",
+     "[others[:1], others]", f"{IW_TESTS} -k draw"),
+    ("ARMS of bounds: one key", IW_ARMS, "key, own_key = split(key, 2)",
+     "key, own_key = split(key, 2)[:1].repeat(2)", f"{IW_TESTS} -k draw"),
+    ("ARMS of bounds: direct part dropped", IW_ARMS, "attach_all(bound, ",
+     "attach_all(jax.lax.stop_gradient(bound), ", f"{IW_TESTS} -k edges"),
+    ("ARMS of bounds: several sites", IW_ARMS, "if len(sites) != 1", "if len(sites) < 1",
+     f"{IW_TESTS} -k refusals"),
+    ("ARMS of bounds: scans", IW_ARMS, 'serve_no_scan("iw_arms", sites, "iw_disarm(n)")', "pass",
+     f"{IW_TESTS} -k refusals"),
+    ("ARMS of bounds: any family", IW_ARMS, 'serve_all("iw_arms", sites, Bernoulli)', "pass",
+     f"{IW_TESTS} -k refusals"),
+    ("ARMS: n for n - 1", ARMS, "terms.sum(0) / (len(z) - 1)", "terms.mean(0)", COUPLED),
+    ("ARMS: coupling not undone", ARMS, " * debias(site.eta, len(z))", "", COUPLED),
     ("ARMS: mean not subtracted", ARMS, "changes - changes.mean(0, keepdims=True)", "changes",
      COUPLED),
     ("ARMS: the run's own draw left out", ARMS,
