@@ -68,7 +68,7 @@ def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
     panels[1].set(xscale="log", xlabel="bias, % of the gradient (orange: > 4 standard errors)")
     panels[1].set_xlim(left=0.1)  # smaller values are not shown
     panels[2].barh(places, [row["time_ratio"] for row in rows], color="0.6", height=0.7)
-    panels[2].set(xlabel=f"time of a gradient / {first} (labels: evaluations of the loss)")
+    panels[2].set(xlabel=f"time of a gradient / {first} (at the bar: evaluations)")
     for place, row in zip(places, rows, strict=True):
         end = (np.nan_to_num(row["time_ratio"]), place)
         axes, text = panels[2], str(row["evaluations"])
