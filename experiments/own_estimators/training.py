@@ -55,11 +55,13 @@ def main():
     for i, (field, label) in enumerate(FIELDS.items()):
         for j, (name, scale) in enumerate(scales.items()):
             axes = figure.add_subplot(2, 3, 3 * i + j + 1)
-            draw_lines(axes, lines(rows, field, scale))
+            found = lines(rows, field, scale)
+            draw_lines(axes, found)
             axes.set(xlabel=name, ylabel=label)
             if i or j:
                 axes.get_legend().remove()
-            axes.set_ylim(*((-140, None) if field == "train_elbo" else (0, None)))
+            late = min(mean[len(mean) // 10 :].min() for _, mean, _ in found.values())
+            axes.set_ylim(*((late, None) if field == "train_elbo" else (0, None)))
     save(figure, folder / "training.png")
 
 
