@@ -36,6 +36,7 @@ from fsb.estimators.rebar import rebar, relax
 from fsb.estimators.redge import redge
 from fsb.estimators.reinforce import nvil, reinforce
 from fsb.estimators.reinmax import reinmax
+from fsb.estimators.reinmax_cv import reinmax_cv
 from fsb.estimators.reinmax_rao import reinmax_rao
 from fsb.estimators.rloo import rloo
 from fsb.estimators.rodeo import rodeo
@@ -84,6 +85,7 @@ __all__ = [
     "redge",
     "reinforce",
     "reinmax",
+    "reinmax_cv",
     "reinmax_rao",
     "relax",
     "rloo",

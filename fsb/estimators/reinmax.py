@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from fsb.distributions import Bernoulli, Categorical
-from fsb.estimators.local import check_temperature, mean_slope, pretend, softmax_pull
+from fsb.estimators.local import Pull, check_temperature, mean_slope, pretend, softmax_pull
 from fsb.types import Estimator
 
 
@@ -39,6 +39,11 @@ def reinmax(temperature: float = 1.0) -> Estimator:
     0.75
     """
     check_temperature(temperature)
+    return pretend("reinmax", reinmax_pulls(temperature))
+
+
+def reinmax_pulls(temperature: float) -> dict[type, Pull]:
+    """2 J(q) g - J(p) g / 2."""
 
     def boolean(g, drawn, dist):
         eta, b = drawn.eta / temperature, dist.decode(drawn.hard)
@@ -49,4 +54,4 @@ def reinmax(temperature: float = 1.0) -> Estimator:
         q = 0.5 * (jax.nn.softmax(drawn.eta / temperature) + drawn.hard)
         return 2 * softmax_pull(q, g) - 0.5 * softmax_pull(jax.nn.softmax(drawn.eta), g)
 
-    return pretend("reinmax", {Bernoulli: boolean, Categorical: categorical})
+    return {Bernoulli: boolean, Categorical: categorical}

@@ -138,6 +138,13 @@ def redge_row(end, steps):
     )
 
 
+def reinmax_cv_row(temperature):
+    """The mean given the draw is the derivative of ReinMax."""
+    make, jacobian = partial(fsb.reinmax_cv, temperature), partial(c.reinmax, temperature)
+    row = discrete(f"reinmax_cv-{temperature}", make, jacobian, slope_is_mean=True)
+    return row._replace(categorical=row.categorical._replace(is_mean=True))
+
+
 def thresholded_row(name, derivative, slope, jacobian, exact_for=()):
     return Row(
         name,
@@ -234,6 +241,7 @@ ROWS = (
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.5),
     rao_row("gumbel_rao", fsb.gumbel_rao, 0.1, variant=True),
     rao_row("reinmax_rao", fsb.reinmax_rao, 0.7, c.reinmax_rao, o.midpoint_slope),
+    reinmax_cv_row(2.0),
     Row("exact", fsb.exact, "exact", None, None, EVERY_LOSS, serves=BOTH),
     Row("pathwise", fsb.pathwise, "hard", None, None, serves=("Normal",)),
     Row("fourier_exact", fsb.fourier_exact, "hard", None, None, serves=("Normal",)),

@@ -246,6 +246,38 @@ def test_the_bias_of_boolean_reinmax_rao():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dist", [fsb.Bernoulli(-0.25, 1.0), fsb.Categorical()])
+def test_what_reinmax_cv_adds_draw_by_draw(dist):
+    """Gumbel-Rao less one relaxed derivative, at the midpoint of mean and draw."""
+    eta, g = jnp.float32(RNG.normal(size=(2, 50, 3)))
+    weight, tau, count = 0.8, 0.6, 4
+    rule, key = fsb.reinmax_cv(2.0, weight, tau, count).rule, jax.random.key(4)
+    own, (one, many) = rule.noise(key, eta, dist)
+    z, pull = jax.vjp(lambda eta: rule.draw((own, (one, many)), eta, dist)[0], eta)
+    expected, plain = pulled(fsb.reinmax(2.0), dist, own, eta, g)
+    np.testing.assert_array_equal(z, expected)
+    added = (np.asarray(pull(g)[0], float) - plain) / weight
+
+    def relaxed(noise, middle, z):
+        return np.float64(dist.soften(dist.conditional(noise, middle, z), tau))
+
+    if isinstance(dist, fsb.Categorical):
+        middle = jnp.log((jax.nn.softmax(eta) + z) / 2)
+        jacobian = lambda v: np.einsum("...ij,...j->...i", c.of_softmax(v), np.float64(g)) / tau
+        rest = [jacobian(relaxed(many[:, i], middle, z)) for i in range(count)]
+        mean, single = np.mean(rest, 0), jacobian(relaxed(one, middle, z))
+    else:
+        low, high = 0.25, 1.0
+        b = (np.float64(z) + low) / (high + low)
+        q = (o.sigmoid(np.float64(eta)) + b) / 2
+        middle = np.log(q / (1 - q))
+        v = (relaxed(one, jnp.float32(middle), z) + low) / (high + low)
+        slope = o.expected_relaxed_slope(tau, middle, b, o.ZERO_ONE)
+        mean, single = (1.25 * np.float64(g) * x for x in (slope, v * (1 - v) / tau))
+    np.testing.assert_allclose(added, mean - single, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dist", [fsb.Bernoulli(-0.25, 1.0), fsb.Categorical()])
 def test_decoupled_temperatures_divide_the_logits_alone(dist):
     """The draw is that of eta / 2; the slope is that of temperature 1 at eta / 0.7."""
     eta, g = jnp.float32(RNG.normal(size=(2, 200, 3)))
@@ -322,6 +354,7 @@ def test_certain_units_in_every_setting():
         fsb.gumbel_rao(5.0),
         fsb.reinmax_rao(0.5),
         fsb.redge(0.3),
+        fsb.reinmax_cv(2.0),
     ):
         for log_odds, drawn in ((np.array([1000, np.inf]), 1), (np.array([-1000, -np.inf]), 0)):
             np.testing.assert_array_equal(boolean_slopes(estimator, log_odds)[drawn], 0)
@@ -341,6 +374,8 @@ def test_certain_units_in_every_setting():
         (lambda: fsb.gumbel_rao(samples=0), "samples=0"),
         (lambda: fsb.gumbel_rao(nodes=0), "nodes=0"),
         (lambda: fsb.reinmax_rao(nodes=0), "reinmax_rao: nodes=0"),
+        (lambda: fsb.reinmax_cv(relaxation=0.0), "relaxation=0.0"),
+        (lambda: fsb.reinmax_cv(samples=0), "reinmax_cv: samples=0"),
         (lambda: fsb.redge(0.0), "redge: end=0.0"),
         (lambda: fsb.redge(steps=1), "redge: steps=1"),
         (lambda: fsb.gst(math.inf), "temperature=inf"),

@@ -18,6 +18,7 @@ MAKE = {
     "gumbel_rao": fsb.gumbel_rao,
     "reinmax": fsb.reinmax,
     "reinmax_rao": fsb.reinmax_rao,
+    "reinmax_cv": fsb.reinmax_cv,
     "gst": fsb.gst,
     "redge": fsb.redge,
     "foust": fsb.foust,

@@ -5,7 +5,7 @@ NOISY = "estimators/test_categorical_means.py -k noisy_ones"
 BOOLEAN = "estimators/test_means.py -k three_layers"
 FAMILY = "estimators/test_single_evaluation.py"
 
-LOCAL, DARN, ZGR, REDGE, REINMAX, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
+LOCAL, DARN, ZGR, REDGE, REINMAX, REINMAX_CV, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
     f"estimators/{name}.py"
     for name in (
         "local",
@@ -13,6 +13,7 @@ LOCAL, DARN, ZGR, REDGE, REINMAX, REINMAX_RAO, GST, RAO, MVE, GS, ST = (
         "zgr",
         "redge",
         "reinmax",
+        "reinmax_cv",
         "reinmax_rao",
         "gst",
         "gumbel_rao",
@@ -125,6 +126,21 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "jnp.log(hard))", "jnp.log(0 * hard))", f"{NOISY} and reinmax_rao"),
     ("ReinMax-Rao: a certain unit loses its accuracy", REINMAX_RAO, "jax.nn.softplus(log_odds)",
      "-jnp.log(1 - jax.nn.sigmoid(log_odds))", f"{FAMILY} -k bias_of"),
+    ("ReinMax-CV: the wrong sign", REINMAX_CV, "coefficient * (mean - single)",
+     "coefficient * (single - mean)", f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: coefficient left out", REINMAX_CV, "coefficient * (mean - single)",
+     "(mean - single)", f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: the mean left out", REINMAX_CV, "coefficient * (mean - single)",
+     "-coefficient * single", f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: at the logits", REINMAX_CV,
+     "middle = MIDPOINTS[family](drawn.eta, drawn.hard, dist)", "middle = drawn.eta",
+     f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: the mean at the logits", REINMAX_CV, "drawn._replace(eta=middle, extra=many)",
+     "drawn._replace(extra=many)", f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: temperature 1 of the relaxed value", REINMAX_CV, "drawn.hard), relaxation)",
+     "drawn.hard), 1.0)", f"{FAMILY} -k what_reinmax_cv"),
+    ("ReinMax-CV: any relaxation", REINMAX_CV, 'check_temperature(relaxation, "relaxation")', "",
+     f"{FAMILY} -k no_sense"),
     ("Gumbel-Rao, Boolean: p for 1 - p", RAO, "c * w * other / (other + p * w) ** 2",
      "c * w * p / (p + other * w) ** 2", f"{BOOLEAN} and rao"),
     ("Gumbel-Rao, Boolean: temperature of the nodes", RAO, "** temperature, 1e-18",
