@@ -73,13 +73,13 @@ class Distribution(Protocol):
 class Relaxable(Distribution, Protocol):
     """A discrete distribution that samples by discretising a reparameterised variable ``zeta``.
 
-    ``perturb(noise, eta)`` returns zeta, differentiable in eta; ``conditional(noise, eta, hard)``
-    samples zeta given the draw, from fresh noise; ``soften(zeta, temperature)`` is a smooth
-    function of zeta that tends to the draw as the temperature tends to 0.
+    ``perturb(noise, eta)`` returns zeta, differentiable in eta; ``soften(zeta, temperature)`` is a
+    smooth function of zeta that tends to the draw as the temperature tends to 0. Estimators that
+    average given the draw need a third method: ``conditional(noise, eta, hard)`` samples zeta given
+    the draw, from fresh noise.
     """
 
     def perturb(self, noise: Array, eta: Eta) -> Array: ...
-    def conditional(self, noise: Array, eta: Eta, hard: Array) -> Array: ...
     def soften(self, zeta: Array, temperature: Array | float) -> Array: ...
 
 

@@ -53,6 +53,7 @@ FAMILIES = {
     "Normal": (fsb.Normal(), (SIX, POSITIVE[:, :1])),
     "Poisson": (fsb.Poisson(), SIX),
     "Subset": (fsb.Subset(2), VALUES),
+    "TopK": (fsb.TopK(2), VALUES),
     "Uniform": (fsb.Uniform(), (-POSITIVE, POSITIVE[:1])),
 }
 
@@ -149,7 +150,7 @@ def test_an_error_in_a_family_is_found(name):
 
 
 BIASED = ("st", "darn", "foust", "reinmax", "zgr", "gst", "mve", "gumbel_softmax", "gumbel_rao",
-          "reinmax_rao", "st_gumbel_softmax", "decoupled_st_gumbel_softmax",
+          "reinmax_rao", "reinmax_cv", "st_gumbel_softmax", "decoupled_st_gumbel_softmax",
           "redge", "deterministic_st")  # fmt: skip
 UNBIASED = ("reinforce", "nvil", "rloo", "muprop", "rebar", "relax", "arm", "disarm", "arms",
             "double_cv", "rodeo", "local_expectation", "bitflip", "ugc", "exact")  # fmt: skip

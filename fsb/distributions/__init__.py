@@ -14,6 +14,7 @@ from fsb.distributions.multivariate_normal import MultivariateNormal
 from fsb.distributions.normal import Normal
 from fsb.distributions.poisson import Poisson
 from fsb.distributions.subset import Subset
+from fsb.distributions.top_k import TopK
 from fsb.distributions.uniform import Uniform
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Normal",
     "Poisson",
     "Subset",
+    "TopK",
     "Uniform",
     "logit_of",
 ]

@@ -23,7 +23,36 @@ MOST = 1_000_000  # subsets that are listed
 
 
 @dataclass(frozen=True)
-class Subset:
+class Selection:
+    """What the distributions over the subsets of k elements share."""
+
+    size: int = 1
+    reparameterized: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise FsbError(f"{self}: it must be a positive integer")
+
+    def canonical(self, eta: Vectors) -> Vectors:
+        """eta less the k-th largest, within +-1e30: the same probabilities."""
+        if eta.shape[-1] < self.size:
+            raise FsbError(f"{self}: there are only {eta.shape[-1]} elements")
+        return centred(self.size, eta)
+
+    def support(self, eta: Eta) -> Array:
+        """All subsets of one unit, in lexical order: [C(N, k), N]."""
+        count = eta.shape[-1]
+        if math.comb(count, self.size) > MOST:
+            raise FsbError(f"{self}: too many subsets of {count} to list")
+        chosen = np.array([*itertools.combinations(range(count), self.size)])
+        return jnp.asarray(np.eye(count)[chosen].sum(1), eta.dtype)
+
+    def decode(self, z: Vectors) -> Vectors:
+        return z
+
+
+@dataclass(frozen=True)
+class Subset(Selection):
     r"""Independent choices of k among N: eta [B, D..., N] are logits, z [B, D..., N] is 0 or 1.
 
     .. math:: p(z) = \frac{e^{z \cdot \eta}}{e_k(e^{\eta_1}, \ldots, e^{\eta_N})}, \qquad
@@ -51,19 +80,6 @@ class Subset:
     >>> Subset(2).sample(jax.random.key(0), jnp.zeros((1, 1, 5))).sum().item()
     2.0
     """
-
-    size: int = 1
-    reparameterized: ClassVar[bool] = False
-
-    def __post_init__(self):
-        if self.size < 1:
-            raise FsbError(f"Subset(size={self.size}): it must be a positive integer")
-
-    def canonical(self, eta: Vectors) -> Vectors:
-        """eta less the k-th largest, within +-1e30: the same probabilities."""
-        if eta.shape[-1] < self.size:
-            raise FsbError(f"Subset(size={self.size}): there are only {eta.shape[-1]} elements")
-        return centred(self.size, eta)
 
     def sample(self, key: PRNGKey, eta: Vectors) -> Vectors:
         return self.from_noise(self.noise(key, eta), self.canonical(eta))
@@ -106,17 +122,6 @@ class Subset:
         beyond = marginals(self.size, clipped) - first(self.size, clipped)
         rest = log_ways(self.size, clipped) - (first(self.size, clipped) * clipped).sum(-1)
         return (rest - (beyond * clipped).sum(-1)).astype(eta.dtype)
-
-    def support(self, eta: Eta) -> Array:
-        """All subsets of one unit, in lexical order: [C(N, k), N]."""
-        count = eta.shape[-1]
-        if math.comb(count, self.size) > MOST:
-            raise FsbError(f"Subset(size={self.size}): too many subsets of {count} to list")
-        chosen = np.array([*itertools.combinations(range(count), self.size)])
-        return jnp.asarray(np.eye(count)[chosen].sum(1), eta.dtype)
-
-    def decode(self, z: Vectors) -> Vectors:
-        return z
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fsb.distributions import Bernoulli, Categorical
+import jax
+
+from fsb.distributions import Bernoulli, Categorical, TopK
 from fsb.estimators.local import check_temperature, pretend, softmax_pull
 from fsb.sites import softened
 from fsb.types import Estimator
@@ -17,14 +19,16 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
         \bar\eta = g \, L \, v (1 - v) / \tau.
 
     Categorical units, with Gumbel noise on each of the K logits: z = v = softmax((eta + noise)/tau)
-    and eta_bar = (diag(v) - v v^T) g / tau.
+    and eta_bar = (diag(v) - v v^T) g / tau. ``TopK`` units: z = v is k such softmax functions, one
+    after the other (``TopK.soften``), and eta_bar the derivative of v.
 
     Biased: of order tau^2 for linear losses and of order tau in general; the variance grows as
     1/tau. The value is also that of the relaxed run. One evaluation of the loss.
 
     Source: Jang, Gu & Poole 2017 (Categorical Reparameterization with Gumbel-Softmax),
     arXiv:1611.01144; Maddison, Mnih & Teh 2017 (The Concrete Distribution), arXiv:1611.00712; bias
-    and variance: Shekhovtsov 2021, arXiv:2110.03549, Propositions 1-4.
+    and variance: Shekhovtsov 2021, arXiv:2110.03549, Propositions 1-4; for ``TopK`` Xie & Ermon
+    2019 (Reparameterizable Subset Sampling via Continuous Relaxations), arXiv:1901.10517.
 
     Args:
       temperature: tau > 0.
@@ -43,9 +47,9 @@ def gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
     def draw(noise, eta, dist):
         z = softened(noise, eta, dist, temperature)
-        return z, dist.from_noise(noise, eta), z
+        return z, dist.from_noise(noise, eta), residual(noise, z, dist)
 
-    return pretend("gumbel_softmax", relaxed_pulls(temperature), draw)
+    return pretend("gumbel_softmax", all_pulls(temperature), draw)
 
 
 def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
@@ -54,12 +58,13 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
     .. math:: z = \text{low} + L\,[\eta + l > 0], \quad
         \bar\eta = g \, L \, v (1 - v)/\tau, \quad v = \sigma((\eta + l)/\tau)
 
-    with the same noise l in both; likewise for categorical units. As tau -> 0 its mean tends to
-    that of DARN (ZGR for categorical units), so it is then unbiased for quadratic losses; its
-    variance grows as 1/tau. One evaluation of the loss.
+    with the same noise l in both; likewise for categorical and ``TopK`` units. As tau -> 0 its mean
+    tends to that of DARN (ZGR for categorical units), so it is then unbiased for quadratic losses;
+    its variance grows as 1/tau. One evaluation of the loss.
 
     Source: Jang, Gu & Poole 2017 (Categorical Reparameterization with Gumbel-Softmax),
-    arXiv:1611.01144, section 2.2; Shekhovtsov 2021, arXiv:2110.03549, eq. 13 and Proposition 5.
+    arXiv:1611.01144, section 2.2; Shekhovtsov 2021, arXiv:2110.03549, eq. 13 and Proposition 5; for
+    ``TopK`` Xie & Ermon 2019, arXiv:1901.10517.
 
     Args:
       temperature: tau > 0.
@@ -78,9 +83,9 @@ def st_gumbel_softmax(temperature: float = 0.5) -> Estimator:
 
     def draw(noise, eta, dist):
         hard = dist.from_noise(noise, eta)
-        return hard, hard, softened(noise, eta, dist, temperature)
+        return hard, hard, residual(noise, softened(noise, eta, dist, temperature), dist)
 
-    return pretend("st_gumbel_softmax", relaxed_pulls(temperature), draw)
+    return pretend("st_gumbel_softmax", all_pulls(temperature), draw)
 
 
 def decoupled_st_gumbel_softmax(
@@ -149,3 +154,18 @@ def relaxed_pulls(temperature):
         return softmax_pull(drawn.extra, g) / temperature
 
     return {Bernoulli: boolean, Categorical: categorical}
+
+
+def all_pulls(temperature):
+    """As above, and for ``TopK`` the derivative of its relaxed value."""
+
+    def top_k(g, drawn, dist):
+        value = lambda eta: softened(drawn.extra, eta, dist, temperature)
+        return jax.vjp(value, drawn.eta)[1](g)[0]
+
+    return relaxed_pulls(temperature) | {TopK: top_k}
+
+
+def residual(noise, v, dist):
+    """What the derivative is computed from: the relaxed value, or the noise for ``TopK``."""
+    return noise if isinstance(dist, TopK) else v
