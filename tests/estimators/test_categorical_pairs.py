@@ -127,7 +127,7 @@ def joint(p, n):
         before = np.prod((1 - 2 * part + both)[:x])
         between = np.prod((1 - part)[x + 1 : y])
         table[x, y] = table[y, x] = before * (part - both)[x] * between * part[y]
-    return table + np.diag(p - table.sum(1))
+    return table + np.diag(np.maximum(p - table.sum(1), 0))  # may round below 0
 
 
 @pytest.mark.slow
