@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import jax
-
-from fsb.distributions import Categorical
-from fsb.estimators.gumbel_rao import check_settings, conditional_pulls
+from fsb.estimators.gumbel_rao import (
+    check_settings,
+    conditional_noise,
+    conditional_pulls,
+    draw_with_more_noise,
+)
 from fsb.estimators.gumbel_softmax import relaxed_pulls
 from fsb.estimators.local import check_temperature, plain_noise, pretend
 from fsb.estimators.reinmax import reinmax_pulls
@@ -63,19 +65,11 @@ def reinmax_cv(
     check_settings("reinmax_cv", temperature, samples, nodes)
     check_temperature(relaxation, "relaxation")
     plain, rao = reinmax_pulls(temperature), conditional_pulls(relaxation, nodes)
-    relaxed = relaxed_pulls(relaxation)
+    relaxed, conditional = relaxed_pulls(relaxation), conditional_noise(samples)
 
     def noise(key, eta, dist):
-        own = plain_noise(key, eta, dist)
-        one = plain_noise(fold_in(key, 1), eta, dist)
-        if not isinstance(dist, Categorical):
-            return own, (one, ())
-        *units, k = eta.shape
-        return own, (one, jax.random.gumbel(fold_in(key, 2), (*units, samples, k), own.dtype))
-
-    def draw(noise, eta, dist):
-        z = dist.from_noise(noise[0], eta)
-        return z, z, noise[1]
+        own, many = conditional(key, eta, dist)
+        return own, (plain_noise(fold_in(key, 2), eta, dist), many)
 
     def pull(g, drawn, dist):
         family, (one, many) = type(dist), drawn.extra
@@ -85,4 +79,4 @@ def reinmax_cv(
         single = relaxed[family](g, drawn._replace(extra=v), dist)
         return plain[family](g, drawn, dist) + coefficient * (mean - single)
 
-    return pretend("reinmax_cv", dict.fromkeys(plain, pull), draw, noise)
+    return pretend("reinmax_cv", dict.fromkeys(plain, pull), draw_with_more_noise, noise)
