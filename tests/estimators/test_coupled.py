@@ -418,8 +418,9 @@ def test_joint_over_layers_draw_by_draw(name):
         got = number * np.asarray(out.params[part])
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
-    def moment(control):
-        return sum((g.mean(0) ** 2).sum(-1).mean() for g in formula(runs, control))
+    def moment(control):  # RODEO learns from every fourth example
+        learn = slice(None, None, 4 if name == "rodeo" else 1)
+        return sum((g.mean(0)[learn] ** 2).sum(-1).mean() for g in formula(runs, control))
 
     def shifted(k, part, by):
         if name == "double_cv":
