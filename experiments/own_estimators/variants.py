@@ -1,4 +1,4 @@
-"""Variants of ``debias``, for the tables."""
+"""Variants of ``debias`` and of RODEO, for the tables."""
 
 import fsb
 
@@ -23,3 +23,13 @@ def debias_plain():
 
 def debias_darn_plain():
     return fsb.debias(fsb.darn(), learn=False)
+
+
+def rodeo_2():
+    """Learned from half of the examples."""
+    return fsb.rodeo(every=2)
+
+
+def rodeo_1():
+    """Learned from all examples, as published."""
+    return fsb.rodeo(every=1)

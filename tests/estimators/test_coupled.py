@@ -398,7 +398,7 @@ BY_HAND = {  # name: estimator with n runs, formula, control
         double_cv_by_hand,
         lambda: jnp.float32([-0.8, 1.3]),
     ),
-    "rodeo": (partial(fsb.rodeo, hidden=5), rodeo_by_hand, random_control),
+    "rodeo": (partial(fsb.rodeo, hidden=5, every=3), rodeo_by_hand, random_control),
 }
 
 
@@ -418,8 +418,8 @@ def test_joint_over_layers_draw_by_draw(name):
         got = number * np.asarray(out.params[part])
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
-    def moment(control):  # RODEO learns from every fourth example
-        learn = slice(None, None, 4 if name == "rodeo" else 1)
+    def moment(control):
+        learn = slice(None, None, 3 if name == "rodeo" else 1)
         return sum((g.mean(0)[learn] ** 2).sum(-1).mean() for g in formula(runs, control))
 
     def shifted(k, part, by):
@@ -495,6 +495,7 @@ def test_a_control_held_fixed_is_none():
         (lambda: fsb.double_cv(1), "double_cv: samples=1: it must be at least 2"),
         (lambda: fsb.rodeo(1), "rodeo: samples=1: it must be at least 2"),
         (lambda: fsb.rodeo(2, 0), "rodeo: hidden=0: it must be at least 1"),
+        (lambda: fsb.rodeo(every=0), "rodeo: every=0: it must be at least 1"),
     ],
 )
 def test_refusals(make, message):

@@ -201,8 +201,8 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("RODEO: value at z dropped", RODEO, "(h[..., 1:] - h[..., :1])", "h[..., 1:]", COUPLED),
     ("RODEO: h of the run itself", RODEO, "range(1, samples)]", "range(samples - 1)]", COUPLED),
     ("RODEO: the heads exchanged", RODEO, "scalar, other = (", "other, scalar = (", COUPLED),
-    ("RODEO: learned from other examples", RODEO, "x[:, ::4]", "x[:, 1::4]", COUPLED),
-    ("RODEO: learned from one run's estimate", RODEO, "x[:, ::4]", "x[:1, ::4]", COUPLED),
+    ("RODEO: learned from other examples", RODEO, "x[:, ::every]", "x[:, 1::every]", COUPLED),
+    ("RODEO: learned from one run's estimate", RODEO, "x[:, ::every]", "x[:1, ::every]", COUPLED),
     ("RODEO: one argument not moved by a flip", RODEO, "slope = inner[1] + inner[2]",
      "slope = inner[1]", COUPLED),
 )  # fmt: skip
