@@ -189,7 +189,7 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
     ("Double CV: second moment of each run", DOUBLE, "per_example(g.mean(0) ** 2)",
      "per_example((g**2).mean(0))", COUPLED),
     ("RODEO: operator added to the signal, not the baseline", RODEO,
-     "mean_of_others(signals + baselines)", "mean_of_others(signals) + baselines", COUPLED),
+     "mean_of_others(losses + baselines)", "mean_of_others(losses) + baselines", COUPLED),
     ("RODEO: alpha for beta", RODEO, 'own["beta"] * vector', 'own["alpha"] * vector', COUPLED),
     ("RODEO: probability of the present value", RODEO, "q = jax.nn.sigmoid(-sign * eta)",
      "q = jax.nn.sigmoid(sign * eta)", COUPLED),
