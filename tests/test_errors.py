@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -282,6 +283,19 @@ def test_a_full_disk_keeps_the_last_checkpoint(error, tmp_path, monkeypatch):
 
 def state_of(folder):
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_late_reports_are_dropped_after_the_program_too(monkeypatch):
+    """The threads of TensorStore may still run when a program ends."""
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: printed.append(report.exc_value))
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: printed.append(error))
+    fsb.train.main(["--cfg", "job"])
+    late, other = RuntimeError("Event loop is closed"), RuntimeError("of a user")
+    for error in (late, other):
+        sys.excepthook(RuntimeError, error, None)
+        sys.unraisablehook(SimpleNamespace(object=None, exc_value=error))
+    assert printed == [other, other]
 
 
 @pytest.mark.slow

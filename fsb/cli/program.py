@@ -28,6 +28,7 @@ from fsb.errors import FsbError
 from fsb.runtime.interrupts import keyboard, raise_lost
 from fsb.runtime.processes import await_reason
 from fsb.runtime.startup import imported
+from fsb.storage.quiet import quiet_orbax
 
 Check = Callable[[DictConfig], Any] | None
 
@@ -101,6 +102,7 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
         @functools.wraps(main)
         def command(argv: Sequence[str] | None = None) -> None:
             imported()
+            quiet_orbax()  # until the end of the program: it may report after ``keyboard``
             argv = sys.argv[1:] if argv is None else argv
             try:
                 with keyboard():
