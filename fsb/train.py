@@ -14,6 +14,7 @@ from fsb.cli.program import program
 from fsb.cli.schema import Train
 from fsb.errors import FsbError
 from fsb.runtime.interrupts import interrupts
+from fsb.runtime.memory import require_memory
 from fsb.runtime.profile import Profile
 from fsb.storage.checkpoints import Checkpoints
 from fsb.storage.loggers import require_package
@@ -73,12 +74,14 @@ def train(parts: Parts, config: DictConfig, folder: Path, log: Any) -> None:
     ):
         if not record.rows:
             state = record.log_row(state)
-        stop = 0
+        stop, first = 0, step
         while step < config.max_steps and not (stop := asked.agreed()):
             count = chunk_length(config, step)
             sum_before = float(state.loss_sum)  # waits for the chunk before
             with record.waiting():
                 images, indices = batches(step, count)
+            if step == first:
+                require_memory(run_steps, parts.recipe, state, images, indices, count)
             profile.before(step)
             state = run_steps(parts.recipe, state, images, indices, count)
             step += count

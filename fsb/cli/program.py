@@ -26,6 +26,7 @@ from fsb.cli.compose import cause, compose, parse_arguments, run
 from fsb.cli.factory import checked
 from fsb.errors import FsbError
 from fsb.runtime.interrupts import keyboard, raise_lost
+from fsb.runtime.memory import out_of_memory
 from fsb.runtime.processes import await_reason
 from fsb.runtime.startup import imported
 from fsb.storage.quiet import quiet_orbax
@@ -85,7 +86,8 @@ def program(config_name: str, schema: Any, check: Check = None) -> Callable:
                 print(f"job {hydra.job.num}: {' '.join(hydra.overrides.task)}")
             try:
                 config = checked(_resolved(config), schema)
-                return main(config, _take(config))
+                with out_of_memory():
+                    return main(config, _take(config))
             except FsbError as error:
                 _tell(error)
                 # In a sweep the launcher notes it and goes on with the next job.

@@ -17,6 +17,7 @@ from fsb.cli.members import members
 from fsb.errors import Diverged, FsbError
 from fsb.runtime.clusters import place
 from fsb.runtime.interrupts import interrupts
+from fsb.runtime.memory import require_memory
 from fsb.runtime.progress import Progress
 from fsb.storage.atomic import write_json_atomic
 from fsb.storage.checkpoints import Checkpoints
@@ -169,11 +170,13 @@ def _train(
             states = restored(states)
         if not all(record.rows for record in records):
             states = log_rows(states)
-        stop = 0
+        stop, first = 0, step
         while step < config.max_steps and alive.any() and not (stop := asked.agreed()):
             steps = chunk_length(config, step)
             before = np.asarray(states.loss_sum)
             taken = programs.put_rows(rows(step, steps))
+            if step == first:
+                require_memory(programs.run, settings, states, images, taken, steps)
             states = programs.run(settings, states, images, taken, steps)
             step += steps
             elbos = (before - np.asarray(states.loss_sum)) / steps

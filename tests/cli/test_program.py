@@ -6,12 +6,14 @@ import sys
 
 import pytest
 import yaml
+from jax.errors import JaxRuntimeError
 from omegaconf import OmegaConf
 
 from fsb.cli.factory import build
 from fsb.cli.program import preflight, program
 from fsb.cli.schema import Evaluate, Train
 from fsb.errors import FsbError
+from fsb.runtime.memory import CURE
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +82,18 @@ def test_resume_runs_in_the_folder_it_resumes(elsewhere, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("error", "code"), [(FsbError("no such data"), 2), (KeyboardInterrupt(), 130)]
+    ("error", "code", "says"),
+    [
+        (FsbError("no such data"), 2, "error: no such data"),
+        (
+            JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nMore."),
+            2,
+            f"error: no memory left: {CURE} (Out of memory allocating 9 bytes.)",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
 )
-def test_exit_codes_of_a_run(error, code, capsys):
+def test_exit_codes_of_a_run(error, code, says, capsys):
     @program("train", Train)
     def main(cfg, checked):
         raise error
@@ -90,8 +101,7 @@ def test_exit_codes_of_a_run(error, code, capsys):
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == code
-    expected = "fsb: error: no such data\n" if code == 2 else "fsb: interrupted\n"
-    assert capsys.readouterr().err == expected
+    assert capsys.readouterr().err == f"fsb: {says}\n"
 
 
 @pytest.mark.slow
