@@ -12,7 +12,7 @@ import numpy as np
 
 from fsb.diagnostics import GradientMoments
 from fsb.storage.curves import compare_curves
-from fsb.storage.style import save
+from fsb.storage.style import log_scale, save
 from fsb.types import PyTree
 
 Row = Mapping[str, Any]
@@ -54,7 +54,7 @@ def pictures(folder: Path, rows: Mapping[int, Sequence[Row]], title: str, first:
 def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 1.4 + 0.26 * len(rows)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(11, 1.5 + 0.26 * len(rows)), dpi=150, layout="constrained")
     figure.suptitle(title, size=11)
     panels: Any = figure.subplots(1, 3, sharey=True)
     places = np.arange(len(rows))[::-1]
@@ -63,12 +63,14 @@ def _bars(path: Path, rows: Sequence[Row], title: str, first: str) -> None:
     bias = np.array([row["bias_percent"] for row in rows])
     errors = np.array([row["bias_error_percent"] for row in rows])
     panels[0].barh(places, [row["variance"] for row in rows], color=colours, height=0.7)
-    panels[0].set(xscale="log", xlabel="variance, summed over parameters")
+    panels[0].set(xlabel="variance, summed over parameters")
+    log_scale(panels[0], "x")
     panels[1].barh(places, bias, xerr=errors, color=colours, height=0.7, ecolor="0.3")
-    panels[1].set(xscale="log", xlabel="bias, % of the gradient (orange: > 4 standard errors)")
+    panels[1].set(xlabel="bias, % of the gradient\n(orange: > 4 standard errors)")
+    log_scale(panels[1], "x")
     panels[1].set_xlim(left=0.1)  # smaller values are not shown
     panels[2].barh(places, [row["time_ratio"] for row in rows], color="0.6", height=0.7)
-    panels[2].set(xlabel=f"time of a gradient / {first} (at the bar: evaluations)")
+    panels[2].set(xlabel=f"time of a gradient / {first}\n(at the bar: evaluations)")
     for place, row in zip(places, rows, strict=True):
         end = (np.nan_to_num(row["time_ratio"]), place)
         axes, text = panels[2], str(row["evaluations"])

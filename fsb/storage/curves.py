@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fsb.errors import FsbError
-from fsb.storage.style import COLOURS, fixed_margins, line_style, new_figure, save
+from fsb.storage.style import COLOURS, fixed_margins, line_style, log_scale, new_figure, save
 
 Row = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def curves(path: str | Path, rows: Sequence[Row], title: str = "") -> None:
         axes.set_title(heading, size=10, loc="left", y=1.0)  # else it is laid out several times
         axes.set(xlabel="step", ylabel=unit)
         if log:
-            _log_scale(axes)
+            log_scale(axes, "y")
         elif heading == "ELBO":
             _limit(axes, [y for _, y in lines.values()])
         else:
@@ -94,7 +94,7 @@ def compare_curves(
     draw_lines(axes, lines)
     axes.set(xlabel="step", ylabel=ylabel or _words(field))
     if log:
-        _log_scale(axes)
+        log_scale(axes, "y")
     else:
         _limit(axes, [y for _, y, _ in lines.values()])
     if any(spread is not None for _, _, spread in lines.values()):
@@ -161,15 +161,6 @@ def _write_ends(axes: Any) -> None:
         highest = max(min(max(height, 0.0), 1.0), highest + 0.055)  # a value may be off the axis
         text = f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
         axes.text(1.01, highest, text, transform=axes.transAxes, size=7, color=colour, va="center")
-
-
-def _log_scale(axes: Any) -> None:
-    """With plain numbers at the ticks; setting formulas takes as long as drawing the lines."""
-    from matplotlib.ticker import LogFormatter
-
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
 
 
 def _limit(axes: Any, values: Sequence[Any]) -> None:

@@ -23,6 +23,16 @@ def new_figure(width: float, height: float, title: str) -> Any:
     return figure
 
 
+def log_scale(axes: Any, which: str) -> None:
+    """With plain numbers at the ticks; setting formulas takes as long as drawing the lines."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
+
 def fixed_margins(figure: Any, rows: int, columns: int) -> None:
     """In place of the constrained layout, which takes as long as all the rest of a plot."""
     figure.set_layout_engine(None)
