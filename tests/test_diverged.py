@@ -72,6 +72,7 @@ def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
         state = real(*given)
         return state._replace(loss_sum=state.loss_sum * math.nan) if state.step > 10 else state
 
+    poisoned.lower = real.lower
     monkeypatch.setattr(fsb.train, "run_steps", poisoned)
     with pytest.raises(
         Diverged, match="is nan at step 20; the last checkpoint is that of step 10;"

@@ -47,6 +47,7 @@ def test_an_interrupt_lets_the_chunk_finish(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         return real(recipe, now, images, indices, count)
 
+    interrupted.lower = real.lower
     monkeypatch.setattr(fsb.train, "run_steps", interrupted)
     with pytest.raises(SystemExit, match="143"):
         train(tmp_path / "run", steps_per_call=7, eval_every=15, checkpoint_every=100)
