@@ -140,7 +140,7 @@ def network(control: dict[str, PyTree], inputs: tuple[Array, ...], changes: Arra
         # One sum per output: XLA is slow at the derivatives of one sum for both.
         return [total + (outer[:, i] * hidden).sum(0) for i, total in enumerate(totals)], None
 
-    totals = [jnp.zeros(changes.shape, jnp.result_type(changes, inner))] * 2
+    totals = [jnp.zeros(changes.shape, jnp.result_type(start, changes))] * 2
     units = jax.tree.map(lambda x: x.reshape(blocks, -1, *x.shape[1:]), units)
     totals, _ = jax.lax.scan(add, totals, units)
     return [total + inputs[2][..., None] + changes for total in totals]
@@ -172,7 +172,7 @@ def stein(
 
     pairs = [outputs(shift) for shift in range(1, samples)]
     scalar, other = (sum(x) / (samples - 1) for x in zip(*pairs, strict=True))  # H, H-tilde
-    step = lambda h: (q * (h[..., 1:] - h[..., :1])).sum(-1)  # A
-    vector = (bits - p) * step(other)[..., None] - q * sign * other[..., 1:]
-    total = step(scalar).reshape(samples, batch, turns).sum(-1)
+    operator = lambda h: (q * (h[..., 1:] - h[..., :1])).sum(-1)  # A
+    vector = (bits - p) * operator(other)[..., None] - q * sign * other[..., 1:]
+    total = operator(scalar).reshape(samples, batch, turns).sum(-1)
     return total, vector.reshape(site.z.shape)
