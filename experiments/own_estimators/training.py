@@ -51,7 +51,7 @@ def main():
         "evaluations": {run: speed[run]["evaluations"] for run in runs},
         "seconds, 2 cores": {run: speed[run]["ms_per_step"] / 1000 for run in runs},
     }
-    figure = new_figure(8.4, 4.6, "")
+    figure = new_figure(7.8, 4.2, "")
     for i, (field, label) in enumerate(FIELDS.items()):
         for j, (name, scale) in enumerate(scales.items()):
             axes = figure.add_subplot(2, 3, 3 * i + j + 1)
