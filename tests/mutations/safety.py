@@ -12,6 +12,7 @@ RECORDER, FACTORY, READERS = "training/recorder.py", "cli/factory.py", "data/rea
 INTERRUPTS, TOGETHER = "runtime/interrupts.py", "runtime/processes.py"
 CLUSTERS, JOBS = "runtime/clusters.py", "runtime/test_clusters.py -k not members"
 PROFILE = "runtime/test_profile.py"
+MEMORY, MEMORY_TESTS = "runtime/memory.py", "runtime/test_memory.py"
 COMPOSE, TFDS, CACHE = "cli/compose.py", "data/prepared.py", "data/cache.py"
 LAUNCH, SAVES = "training/launch.py", "storage/checkpoints.py"
 
@@ -127,4 +128,24 @@ MUTATIONS = (  # what, file under fsb/, old text, new text, tests
      "cli/test_compose.py -k suited"),
     ("full disk: the rest of a save stays", SAVES, "self._sweep()  # gives the space back",
      "pass", "test_errors.py -k full_disk"),
+    # memory
+    ("memory: results that replace arguments counted", MEMORY, " - sizes.alias_size_in_bytes", "",
+     MEMORY_TESTS),
+    ("memory: results not counted", MEMORY, "sizes.temp_size_in_bytes + sizes.output_size_in_bytes",
+     "sizes.temp_size_in_bytes", MEMORY_TESTS),
+    ("memory: what is computed on the way not counted", MEMORY, "sizes.temp_size_in_bytes + ", "",
+     MEMORY_TESTS),
+    ("memory: one of several devices counted", MEMORY, "needed * len(devices), ", "needed, ",
+     MEMORY_TESTS),
+    ("memory: a step not checked", "train.py", "if step == first:", "if False:", MEMORY_TESTS),
+    ("memory: members not checked", "training/members_run.py", "if step == first:", "if False:",
+     MEMORY_TESTS),
+    ("memory: swap not counted", MEMORY, """ + int(kb.get("SwapFree", 0))""", "", MEMORY_TESTS),
+    ("memory: groups above not read", MEMORY, "(own, *own.parents)", "(own,)", MEMORY_TESTS),
+    ("memory: cached files counted as used", MEMORY, " + int(stat.get(cached, 0))", "",
+     MEMORY_TESTS),
+    ("memory: the device's error not told", "cli/program.py", "with out_of_memory():", "if True:",
+     "cli/test_program.py -k exit_codes"),
+    ("late reports printed after the program", "cli/program.py",
+     "            quiet_orbax()  # until", "            # until", "test_errors.py -k late"),
 )  # fmt: skip

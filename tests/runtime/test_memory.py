@@ -26,6 +26,19 @@ def test_a_program_that_needs_more_than_there_is(monkeypatch):
     require_memory(jax.jit(outer), x)
 
 
+def test_what_counts(monkeypatch):
+    """Results that do not take the place of arguments, and the shares of all devices."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 3 * GB)
+    add, x = lambda x: x + 1, jax.ShapeDtypeStruct((10**9,), "float32")
+    with pytest.raises(FsbError, match=r"needs 4\.0 GB"):
+        require_memory(jax.jit(add), x)
+    require_memory(jax.jit(add, donate_argnums=0), x)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.NamedSharding(mesh, jax.P("batch"))
+    with pytest.raises(FsbError, match=r"needs 4\.0 GB"):
+        require_memory(jax.jit(add, in_shardings=split), x)
+
+
 def test_a_run_that_does_not_fit(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory, "PLENTY", 0)
     monkeypatch.setattr(memory, "free_memory", lambda: 0)
